@@ -1,0 +1,156 @@
+package ike
+
+import (
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ident"
+	"github.com/culvert-vpn/culvert/psk"
+	"github.com/culvert-vpn/culvert/suite"
+	"github.com/culvert-vpn/culvert/ts"
+)
+
+// Config is everything an Endpoint knows of policy and takes from the world.
+// The endpoint borrows it for life; nothing in it may change afterwards.
+type Config struct {
+	// Rand is the only source of randomness: SPIs, nonces, private keys, jitter.
+	Rand io.Reader
+	// Datapath lends inbound SPIs and tells of received traffic.
+	Datapath Datapath
+	// Secrets holds the pre-shared keys.
+	Secrets *psk.Store
+	// Connections are tried in order when a request arrives; the first that fits is used.
+	Connections []*Connection
+	// Retransmit is the schedule of unanswered requests; the zero value means DefaultRetransmit.
+	Retransmit Retransmit
+	// LogKeys makes the endpoint return Keys effects. They hold secrets; it is for
+	// debugging with a protocol analyser only.
+	LogKeys bool
+}
+
+// Datapath is what the endpoint asks of the side that carries packets. Its methods are called from inside
+// Handle and must not block.
+type Datapath interface {
+	// AllocSPI lends an inbound ESP SPI above 255 (RFC 4303 2.1) that is in use nowhere else. ok is
+	// false when there is none left.
+	AllocSPI() (spi uint32, ok bool)
+	// FreeSPI gives an SPI back. The endpoint returned its Remove, if it was installed, before.
+	FreeSPI(spi uint32)
+	// Received is the number of packets that authenticated under an inbound SPI so far.
+	Received(spi uint32) uint64
+}
+
+// Connection is one peer, or one kind of peer, and what may be agreed with it.
+type Connection struct {
+	Name string
+
+	// LocalAddrs are the addresses this connection is bound to; empty means any.
+	LocalAddrs []netip.Prefix
+	// RemoteAddrs limits the addresses a peer may come from; empty means any.
+	RemoteAddrs []netip.Prefix
+	// RemoteHost is whom to call as initiator: a literal address or a DNS name, empty if the peer
+	// cannot be called. Whoever runs the endpoint resolves it (see Dial).
+	RemoteHost string
+	// LocalPort and RemotePort are the UDP ports of the first message, normally 500.
+	LocalPort, RemotePort uint16
+
+	// LocalID is our identity; the zero ID means the local address of the IKE SA.
+	LocalID ident.ID
+	// RemoteID is the identity the peer must prove.
+	RemoteID ident.Pattern
+
+	// Proposals for the IKE SA, the best first.
+	Proposals []suite.Proposal
+
+	// RekeyTime is the age at which the IKE SA is rekeyed, less a random part of RandTime; 0: never.
+	// OverTime is how much later the IKE SA is closed if rekeying it did not succeed.
+	RekeyTime, OverTime, RandTime time.Duration
+	// ReauthTime is the age at which the IKE SA is set up anew, break before make; 0: never.
+	ReauthTime time.Duration
+	// DPDDelay is the silence after which the peer is probed (RFC 7296 2.4); 0: never.
+	DPDDelay time.Duration
+	// Unique says what happens when the same peer identity appears twice.
+	Unique Unique
+	// KeyingTries is how often establishing is tried before giving up a connection that no child
+	// keeps up; 0: for ever.
+	KeyingTries int
+
+	Children []*Child
+}
+
+// Unique is the policy for a second IKE SA with the same pair of identities.
+type Unique uint8
+
+const (
+	// UniqueNo replaces the old IKE SA only if the peer sends INITIAL_CONTACT.
+	UniqueNo Unique = iota
+	// UniqueNever ignores INITIAL_CONTACT as well.
+	UniqueNever
+	// UniqueKeep refuses the new IKE SA.
+	UniqueKeep
+	// UniqueReplace deletes the old IKE SA.
+	UniqueReplace
+)
+
+// Child is one policy: the traffic of a Child SA and how it is protected.
+type Child struct {
+	Name string
+	// LocalTS and RemoteTS are the traffic selectors of the policy.
+	LocalTS, RemoteTS []ts.Spec
+	// Proposals for the Child SA, the best first.
+	Proposals []suite.Proposal
+
+	// Rekey is when a successor is negotiated, Life when the Child SA is closed for good. In each,
+	// 0 means no such limit. Rand is the upper bound of what is subtracted from Rekey at random.
+	Rekey, Life, Rand Lifetime
+
+	StartAction Action // when the configuration is loaded
+	CloseAction Action // when the peer deletes the child
+	DPDAction   Action // when the peer vanished
+
+	// ReplayWindow is the size of the replay window in packets, 32 to 4096; 0 is the default.
+	ReplayWindow int
+	// CopyDSCP says where the DSCP of the inner header is copied (RFC 4301 5.1.2.1).
+	CopyDSCP Direction
+	// Priority breaks ties between overlapping policies; higher wins.
+	Priority int
+}
+
+// KeepUp reports whether the child is to be up whenever it can be.
+func (c *Child) KeepUp() bool { return c.StartAction == Start }
+
+// Lifetime is a limit in three units; 0 means none in that unit.
+type Lifetime struct {
+	Time    time.Duration
+	Bytes   uint64
+	Packets uint64
+}
+
+// Action is what to do with a child in some situation.
+type Action uint8
+
+const (
+	None  Action = iota // nothing
+	Trap                // negotiate when a packet asks for it
+	Start               // negotiate at once, and keep up
+)
+
+// Direction is a set of directions: Out is from the protected network to the peer.
+type Direction uint8
+
+const (
+	In Direction = 1 << iota
+	Out
+)
+
+// Retransmit is the schedule of an unanswered request (RFC 7296 2.1): after the n-th transmission, counted
+// from 0, the wait is Timeout * Base^n; when Tries retransmissions stayed unanswered the peer is dead.
+type Retransmit struct {
+	Timeout time.Duration
+	Base    float64
+	Tries   int
+}
+
+// DefaultRetransmit gives up after 165 s, as strongSwan does.
+var DefaultRetransmit = Retransmit{Timeout: 4 * time.Second, Base: 1.8, Tries: 5}
