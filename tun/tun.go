@@ -85,9 +85,10 @@ func Open(o Options) (Device, error) {
 	if o.Queues == 0 {
 		o.Queues = 1
 	}
+	if err := checkMTU(o.MTU); err != nil {
+		return nil, err
+	}
 	switch {
-	case o.MTU < minMTU || o.MTU > maxMTU:
-		return nil, fmt.Errorf("tun: an MTU of %d bytes is not possible: choose %d to %d", o.MTU, minMTU, maxMTU)
 	case o.Queues < 0 || o.Queues > maxQueues:
 		return nil, fmt.Errorf("tun: %d queues are not possible: choose 1 to %d", o.Queues, maxQueues)
 	case len(o.Name) > maxName:
@@ -105,4 +106,11 @@ func Open(o Options) (Device, error) {
 // OpenPortable opens a device with one plain queue, as Open does with Options.Portable.
 func OpenPortable(name string) (Device, error) {
 	return Open(Options{Name: name, Portable: true})
+}
+
+func checkMTU(bytes int) error {
+	if bytes < minMTU || bytes > maxMTU {
+		return fmt.Errorf("tun: an MTU of %d bytes is not possible: choose %d to %d", bytes, minMTU, maxMTU)
+	}
+	return nil
 }

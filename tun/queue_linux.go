@@ -1,0 +1,196 @@
+package tun
+
+import (
+	"encoding/binary"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// vnetHeader is the length of the virtio-net header before each packet (struct virtio_net_hdr, in the host's byte order):
+// flags, GSO type, header length, segment size, checksum start, checksum offset.
+const (
+	vnetHeader = 10
+
+	vnetNeedsChecksum = 1
+	vnetECN           = 0x80 // flag in the GSO type: the first segment may carry CWR; Cut takes care of it always
+)
+
+// queue is one file of a TUN device. The header travels beside the packet in an iovec, so that the packet lies exactly
+// where the caller wants it. The iovecs and functions are kept in the queue because they would escape to the heap
+// otherwise.
+type queue struct {
+	file   *os.File
+	raw    syscall.RawConn
+	closed atomic.Bool
+
+	read struct { // of the goroutine that reads
+		header [vnetHeader]byte
+		iov    [2]unix.Iovec
+		call   func(fd uintptr) bool
+		n      int
+		errno  syscall.Errno
+	}
+	write struct {
+		sync.Mutex
+		header [vnetHeader]byte
+		iov    []unix.Iovec
+		call   func(fd uintptr) bool
+		errno  syscall.Errno
+	}
+}
+
+func newQueue(file *os.File) (*queue, error) {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	q := &queue{file: file, raw: raw}
+	q.read.call, q.write.call = q.readv, q.writev
+	return q, nil
+}
+
+func (q *queue) Read(buf []byte) (Super, error) {
+	if len(buf) == 0 {
+		return Super{}, io.ErrShortBuffer
+	}
+	r := &q.read
+	setIovec(&r.iov[0], r.header[:])
+	setIovec(&r.iov[1], buf)
+	err := q.raw.Read(r.call)
+	r.iov[1] = unix.Iovec{} // buf is the caller's again
+	if err != nil {
+		return Super{}, q.failure(err)
+	}
+	if r.errno != 0 {
+		return Super{}, q.failure(r.errno)
+	}
+	if r.n < vnetHeader {
+		return Super{}, ErrMalformed
+	}
+	packet := buf[:r.n-vnetHeader]
+	if len(packet) == len(buf) && ipLen(packet) > len(packet) {
+		return Super{}, io.ErrShortBuffer // the kernel cuts off silently
+	}
+	return decodeHeader(r.header[:], packet)
+}
+
+// readv is one attempt; false makes the runtime wait until the file is readable.
+func (q *queue) readv(fd uintptr) bool {
+	r := &q.read
+	n, _, errno := unix.Syscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&r.iov[0])), uintptr(len(r.iov)))
+	r.n, r.errno = int(n), errno
+	return errno != unix.EAGAIN && errno != unix.EINTR
+}
+
+func (q *queue) Write(s Super, more [][]byte) error {
+	w := &q.write
+	w.Lock()
+	defer w.Unlock()
+	if !encodeHeader(w.header[:], &s) {
+		return ErrMalformed
+	}
+	w.iov = append(w.iov[:0], unix.Iovec{}, unix.Iovec{})
+	setIovec(&w.iov[0], w.header[:])
+	setIovec(&w.iov[1], s.Packet)
+	for _, piece := range more {
+		if len(piece) > 0 {
+			w.iov = append(w.iov, unix.Iovec{})
+			setIovec(&w.iov[len(w.iov)-1], piece)
+		}
+	}
+	if len(w.iov) > maxIovec {
+		return ErrMalformed
+	}
+	err := q.raw.Write(w.call)
+	clear(w.iov) // the pieces are the caller's again
+	if err != nil {
+		return q.failure(err)
+	}
+	if w.errno != 0 {
+		return q.failure(w.errno)
+	}
+	return nil
+}
+
+const maxIovec = 1024 // UIO_MAXIOV of Linux
+
+func (q *queue) writev(fd uintptr) bool {
+	w := &q.write
+	_, _, errno := unix.Syscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&w.iov[0])), uintptr(len(w.iov)))
+	w.errno = errno
+	return errno != unix.EAGAIN && errno != unix.EINTR
+}
+
+func (q *queue) Close() error {
+	if q.closed.Swap(true) {
+		return os.ErrClosed
+	}
+	return q.file.Close()
+}
+
+// failure turns what a call returned into what Queue promises.
+func (q *queue) failure(err error) error {
+	if q.closed.Load() {
+		return os.ErrClosed
+	}
+	switch err {
+	case unix.EIO: // of a write only
+		return ErrDown
+	case unix.ENOBUFS, unix.ENOMEM:
+		return ErrNoBuffers
+	case unix.EINVAL: // the kernel does not find the headers that the description names
+		return ErrMalformed
+	}
+	return os.NewSyscallError("tun", err)
+}
+
+func setIovec(v *unix.Iovec, b []byte) {
+	v.Base = unsafe.SliceData(b)
+	v.SetLen(len(b))
+}
+
+// decodeHeader reads the virtio-net header and checks it against the packet.
+func decodeHeader(h, packet []byte) (Super, error) {
+	s := Super{Packet: packet}
+	s.GSO = GSO(h[1] &^ vnetECN)
+	s.NeedsChecksum = h[0]&vnetNeedsChecksum != 0
+	if s.Plain() {
+		return s, nil
+	}
+	s.ChecksumStart = int(binary.NativeEndian.Uint16(h[6:]))
+	s.ChecksumOffset = int(binary.NativeEndian.Uint16(h[8:]))
+	if s.GSO != GSONone {
+		s.SegmentSize = int(binary.NativeEndian.Uint16(h[4:]))
+		s.HdrLen = s.headerLen()
+	}
+	if !s.valid() {
+		return Super{}, ErrMalformed
+	}
+	return s, nil
+}
+
+// encodeHeader writes the virtio-net header of a packet that starts with s.Packet, which has all headers. It reports
+// whether s can be described.
+func encodeHeader(h []byte, s *Super) bool {
+	if len(s.Packet) == 0 || !s.valid() {
+		return false
+	}
+	clear(h)
+	if s.Plain() {
+		return true
+	}
+	h[0] = vnetNeedsChecksum
+	h[1] = byte(s.GSO)
+	binary.NativeEndian.PutUint16(h[2:], uint16(s.HdrLen))
+	binary.NativeEndian.PutUint16(h[4:], uint16(s.SegmentSize))
+	binary.NativeEndian.PutUint16(h[6:], uint16(s.ChecksumStart))
+	binary.NativeEndian.PutUint16(h[8:], uint16(s.ChecksumOffset))
+	return true
+}
