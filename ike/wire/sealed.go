@@ -18,7 +18,7 @@ func AppendSealed(b []byte, h Header, inner []Payload, c suite.Cipher, seq uint6
 	b = h.append(b)
 	sk := len(b)
 	b = append(b, byte(firstType(inner)), 0, 0, 0)
-	clear := len(b) - start
+	head := len(b) - start
 	b = append(b, make([]byte, c.IVLen())...)
 	plain := len(b)
 	b = appendChain(b, inner)
@@ -29,7 +29,7 @@ func AppendSealed(b []byte, h Header, inner []Payload, c suite.Cipher, seq uint6
 	b = append(b, make([]byte, c.TagLen())...)
 	putLength(b[sk:])
 	putMessageLength(b[start:])
-	c.Seal(b[start:], clear, seq, false)
+	c.Seal(b[start:], head, seq, false)
 	return b
 }
 
@@ -45,8 +45,8 @@ func OpenSealed(msg []byte, m *Message, c suite.Cipher) ([]Payload, error) {
 	if m.Encrypted == nil {
 		return nil, ErrNotSealed
 	}
-	clear := m.Encrypted.Offset
-	plain, err := c.Open(msg, clear, 0, false)
+	head := m.Encrypted.Offset
+	plain, err := c.Open(msg, head, 0, false)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func OpenSealed(msg []byte, m *Message, c suite.Cipher) ([]Payload, error) {
 	if !ok {
 		return nil, &SyntaxError{TypeSK, len(msg) - c.TagLen() - 1, "pad length exceeds the content"}
 	}
-	return parseInner(m.Encrypted.Next, inner, clear+c.IVLen())
+	return parseInner(m.Encrypted.Next, inner, head+c.IVLen())
 }
 
 // unpad takes Padding and Pad Length off. Padding has any content and any length that fits (RFC 7296 3.14).
