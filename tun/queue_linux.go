@@ -99,13 +99,15 @@ func (q *queue) Write(s Super, more [][]byte) error {
 	w.iov = append(w.iov[:0], unix.Iovec{}, unix.Iovec{})
 	setIovec(&w.iov[0], w.header[:])
 	setIovec(&w.iov[1], s.Packet)
+	total := len(s.Packet)
 	for _, piece := range more {
+		total += len(piece)
 		if len(piece) > 0 {
 			w.iov = append(w.iov, unix.Iovec{})
 			setIovec(&w.iov[len(w.iov)-1], piece)
 		}
 	}
-	if len(w.iov) > maxIovec {
+	if len(w.iov) > maxIovec || total > MaxSuper {
 		return ErrMalformed
 	}
 	err := q.raw.Write(w.call)

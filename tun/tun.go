@@ -32,7 +32,7 @@ type Queue interface {
 	Close() error
 }
 
-// Device is an open TUN device. It disappears from the host when it is closed.
+// Device is an open TUN device. It disappears from the host when it is closed. SetMTU and Close are not called at once.
 type Device interface {
 	Name() string
 	// Index is the interface index, 0 where it is not known.
