@@ -49,6 +49,10 @@ func (t Transform) name() (name string, ok bool) {
 		n = keName(t.ID)
 	case TypeESN:
 		n = esnName(t.ID)
+	default:
+		if kem := keName(t.ID); kem != "" && t.Type >= typeADDKE1 && t.Type <= typeADDKE7 {
+			n = t.Type.String() + "_" + kem
+		}
 	}
 	return n, n != ""
 }

@@ -12,7 +12,7 @@ import (
 // Type is a Transform Type (RFC 7296 3.3.2).
 type Type uint8
 
-// The Transform Types Culvert negotiates. Others exist (RFC 9370 has 6 to 12); a proposal that carries one is never chosen.
+// The Transform Types Culvert negotiates. A proposal that carries another is never chosen.
 const (
 	TypeENCR  Type = 1 // encryption
 	TypePRF   Type = 2 // pseudorandom function, IKE only
@@ -21,7 +21,13 @@ const (
 	TypeESN   Type = 5 // extended sequence numbers, ESP and AH only
 )
 
-// String is the short name in the registry, "ENCR", or "Transform Type 99" for an unknown one.
+// Additional key exchanges (RFC 9370) have the types 6 to 12. Culvert has none; they are named so that offers can be printed.
+const (
+	typeADDKE1 Type = 6
+	typeADDKE7 Type = 12
+)
+
+// String is the short name in the registry, "ENCR", or "TYPE99" for an unknown one.
 func (t Type) String() string {
 	switch t {
 	case TypeENCR:
@@ -35,7 +41,10 @@ func (t Type) String() string {
 	case TypeESN:
 		return "ESN"
 	}
-	return fmt.Sprintf("Transform Type %d", uint8(t))
+	if t >= typeADDKE1 && t <= typeADDKE7 {
+		return fmt.Sprintf("ADDKE%d", t-typeADDKE1+1)
+	}
+	return fmt.Sprintf("TYPE%d", uint8(t))
 }
 
 // Protocol is a Protocol ID (RFC 7296 3.3.1).

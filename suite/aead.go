@@ -1,0 +1,107 @@
+package suite
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/binary"
+	"errors"
+	"sync"
+
+	"golang.org/x/crypto/chacha20poly1305"
+)
+
+const (
+	saltLen   = 4  // RFC 4106 4, RFC 7634 2: the part of the nonce that is not sent
+	aeadIVLen = 8  // RFC 4106 3.1, RFC 7634 2
+	aeadTag   = 16 // RFC 4106 6: the 16-octet ICV; RFC 7634 2
+)
+
+var errKeyLength = errors.New("suite: wrong key length")
+
+// aead is AES-GCM (RFC 4106, RFC 5282) or ChaCha20-Poly1305 (RFC 7634). The two differ in nothing that is visible here:
+// nonce = salt | IV, and the additional data is the clear header.
+type aead struct {
+	aead    cipher.AEAD
+	scratch sync.Pool // of *aeadScratch
+}
+
+// aeadScratch holds what must outlive a call through the cipher.AEAD interface and so would be allocated per packet.
+type aeadScratch struct {
+	nonce [saltLen + aeadIVLen]byte // the salt is set once
+	aad   [espHeaderLen + 4]byte    // SPI | 64-bit sequence number
+}
+
+func newAESGCM(key []byte) (Cipher, error) {
+	block, err := aes.NewCipher(key[:len(key)-saltLen])
+	if err != nil {
+		return nil, errKeyLength
+	}
+	gcm, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, ErrUnsupported
+	}
+	return newAEAD(gcm, key[len(key)-saltLen:]), nil
+}
+
+func newChaCha20Poly1305(key []byte) (Cipher, error) {
+	c, err := chacha20poly1305.New(key[:len(key)-saltLen])
+	if err != nil {
+		return nil, errKeyLength
+	}
+	return newAEAD(c, key[len(key)-saltLen:]), nil
+}
+
+func newAEAD(c cipher.AEAD, salt []byte) *aead {
+	a := &aead{aead: c}
+	fixed := [saltLen]byte(salt)
+	a.scratch.New = func() any {
+		s := new(aeadScratch)
+		copy(s.nonce[:], fixed[:])
+		return s
+	}
+	return a
+}
+
+func (a *aead) IVLen() int    { return aeadIVLen }
+func (a *aead) TagLen() int   { return aeadTag }
+func (a *aead) BlockLen() int { return 1 }
+
+func (a *aead) Seal(pkt []byte, clear int, seq uint64, esn bool) {
+	body := clear + aeadIVLen
+	end := len(pkt) - aeadTag
+	if end < body || esn && clear != espHeaderLen {
+		panic("suite: Seal without room for IV and ICV")
+	}
+	s := a.scratch.Get().(*aeadScratch)
+	binary.BigEndian.PutUint64(pkt[clear:body], seq)
+	binary.BigEndian.PutUint64(s.nonce[saltLen:], seq)
+	a.aead.Seal(pkt[body:body], s.nonce[:], pkt[body:end], s.additional(pkt[:clear], uint32(seq>>32), esn))
+	a.scratch.Put(s)
+}
+
+func (a *aead) Open(pkt []byte, clear int, seqHi uint32, esn bool) ([]byte, error) {
+	body := clear + aeadIVLen
+	if len(pkt) < body+aeadTag || esn && clear != espHeaderLen {
+		return nil, ErrShort
+	}
+	s := a.scratch.Get().(*aeadScratch)
+	copy(s.nonce[saltLen:], pkt[clear:body])
+	plain, err := a.aead.Open(pkt[body:body], s.nonce[:], pkt[body:], s.additional(pkt[:clear], seqHi, esn))
+	a.scratch.Put(s)
+	if err != nil {
+		return nil, ErrIntegrity
+	}
+	return plain, nil
+}
+
+// additional is the additional authenticated data: the clear header (RFC 5282 5.1), in ESP with extended sequence numbers
+// SPI | upper half | lower half (RFC 4106 5, RFC 7634 2.1).
+func (s *aeadScratch) additional(header []byte, seqHi uint32, esn bool) []byte {
+	if !esn {
+		return header
+	}
+	copy(s.aad[:4], header[:4])
+	binary.BigEndian.PutUint32(s.aad[4:], seqHi)
+	copy(s.aad[8:], header[4:8])
+	return s.aad[:]
+}
