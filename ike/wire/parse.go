@@ -74,6 +74,9 @@ func readChain(first PayloadType, r *reader) ([]Payload, *Encrypted, error) {
 		if u, ok := p.(*Unknown); ok && critical {
 			return nil, nil, &UnknownCritical{Type: u.Kind}
 		}
+		if kind == TypeSKF { // the last too; what it announces is in the fragments (RFC 7383 2.5)
+			next = TypeNone
+		}
 		payloads = append(payloads, p)
 	}
 	r.fault.payload = TypeNone
