@@ -137,7 +137,7 @@ func TestCaptures(t *testing.T) {
 			"IKE_AUTH request 1 [SKF]", "IKE_AUTH request 1 [SKF]", "IKE_AUTH response 1 [SK]",
 		},
 		"suricata-verify/IKEv2_SA_INIT_2-8-weak.pcap": {"IKE_SA_INIT request 0 [No KE SA]"},
-		// The tool that made it announces 41 bytes and sends 37 of payload with a chain that ends before.
+		// Made by hand: bytes follow the last payload, and an identity without the fixed fields.
 		"tcpdump/ikev2-id-normal.pcap": {"malformed message at offset 37: bytes after the last payload"},
 		"tcpdump/ikev2-id-short.pcap":  {"malformed IDi payload at offset 32: cut short"},
 	} {
