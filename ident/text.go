@@ -60,8 +60,6 @@ func ParsePattern(text string) (Pattern, error) {
 		}
 	}
 	switch {
-	case text[0] == '^' && text[len(text)-1] == '$':
-		return Pattern{}, fmt.Errorf("%q looks like a regular expression; only wildcards such as *.example.com are supported", text)
 	case strings.Contains(text, "="):
 		return parseText(DN, text)
 	case strings.HasPrefix(text, "@#"):
@@ -147,6 +145,9 @@ func parseText(kind Kind, value string) (Pattern, error) {
 	case GN:
 		return Pattern{}, errors.New("a general name is written as its DER encoding in hex, as in asn1gn:#8203666f6f")
 	case FQDN, RFC822:
+		if strings.HasPrefix(value, "^") && strings.HasSuffix(value, "$") {
+			return Pattern{}, fmt.Errorf("%q looks like a regular expression; only wildcards such as *.example.com are supported", value)
+		}
 		if strings.Contains(value, "*") {
 			return parseWildcard(kind, value)
 		}

@@ -49,11 +49,16 @@ func (s Secret) Name() string {
 
 // bytes is the secret and 1, or for a decoy, and for a secret wiped since it was found, a known key and 0.
 func (s Secret) bytes() (secret []byte, valid int) {
-	if s.entry == nil || len(s.entry.secret) == 0 {
-		return []byte("a decoy as long as good secrets!"), 0
+	if s.entry != nil {
+		if secret := s.entry.secret(); len(secret) > 0 {
+			return secret, 1
+		}
 	}
-	return s.entry.secret, 1
+	return decoyKey, 0
 }
+
+// decoyKey has the length of a good secret. It is public and never changed.
+var decoyKey = make([]byte, 32)
 
 // Auth is the data of the AUTH payload over the signed octets (RFC 7296 2.15), prf.Size() bytes that the caller
 // owns; nil for a decoy or a wiped secret, with which nobody may authenticate.

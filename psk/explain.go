@@ -70,22 +70,25 @@ func (s *Store) Mismatch(prf suite.PRF, signed, auth []byte, local, remote ident
 		isEligible[secret.entry] = true
 	}
 	for _, e := range s.entries[:min(len(s.entries), maxOthers)] {
-		if !isEligible[e] && verify(prf, e.secret, signed, auth) == 1 {
+		if !isEligible[e] && verify(prf, e.secret(), signed, auth) == 1 {
 			return fmt.Sprintf("the peer used secret %q, which belongs to %s and neither to %v nor to %v", e.name, list(e.owners), remote, local)
 		}
 	}
 	for _, secret := range eligible[:min(len(eligible), maxSpelt)] {
-		if how := respelt(prf, secret.entry.secret, signed, auth); how != "" {
+		if how := respelt(prf, secret.entry.secret(), signed, auth); how != "" {
 			return fmt.Sprintf("the peer's copy of secret %q differs from ours only in spelling: %s", secret.Name(), how)
 		}
 	}
 	return ""
 }
 
-// respelt says which other spelling of a secret verifies auth. It zeroes what it tries.
+// respelt says which other spelling of a secret verifies auth; none if the secret itself does. It zeroes what it tries.
 func respelt(prf suite.PRF, secret, signed, auth []byte) (found string) {
+	if verify(prf, secret, signed, auth) == 1 {
+		return ""
+	}
 	for _, v := range spellings(secret) {
-		if found == "" && !bytes.Equal(v.secret, secret) && len(v.secret) > 0 && verify(prf, v.secret, signed, auth) == 1 {
+		if found == "" && len(v.secret) > 0 && verify(prf, v.secret, signed, auth) == 1 {
 			found = v.how
 		}
 		clear(v.secret)

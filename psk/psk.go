@@ -21,12 +21,12 @@ type Store struct {
 	entries []*entry
 }
 
-// entry is one secret and whose it is. Nothing but this package's own functions may reach it: printing a value that
-// holds a *entry prints an address.
+// entry is one secret and whose it is. The bytes hide behind a function: fmt cannot call the methods of redacted on
+// an unexported field of somebody's struct, but follows pointers and slices there; it never looks into a function.
 type entry struct {
 	redacted
 	name   string
-	secret []byte
+	secret func() []byte
 	owners []ident.Pattern
 }
 
@@ -41,7 +41,8 @@ func (s *Store) Add(name string, secret []byte, owners []ident.Pattern) error {
 	if len(secret) == 0 {
 		return fmt.Errorf("secret %q is empty", name)
 	}
-	s.entries = append(s.entries, &entry{name: name, secret: bytes.Clone(secret), owners: slices.Clone(owners)})
+	own := bytes.Clone(secret)
+	s.entries = append(s.entries, &entry{name: name, secret: func() []byte { return own }, owners: slices.Clone(owners)})
 	return nil
 }
 
@@ -49,8 +50,8 @@ func (s *Store) Add(name string, secret []byte, owners []ident.Pattern) error {
 // may use the store or its secrets at the same time.
 func (s *Store) Wipe() {
 	for _, e := range s.entries {
-		clear(e.secret)
-		e.secret = nil
+		clear(e.secret())
+		e.secret = func() []byte { return nil }
 	}
 	s.entries = nil
 }
