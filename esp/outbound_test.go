@@ -231,7 +231,7 @@ func TestOutboundLimits(t *testing.T) {
 
 // Without any limit the SA still asks for a successor before its numbers end.
 func TestSoftReachedBeforeTheNumbersEnd(t *testing.T) {
-	for _, soft := range []uint64{0, math.MaxUint64} {
+	for _, soft := range []uint64{0, math.MaxUint32, math.MaxUint64} {
 		o := NewOutbound(OutboundConfig{Cipher: gcm().cipher(t), Limits: Limits{SoftPackets: soft}})
 		o.used.Store(math.MaxUint32 / 8 * 7)
 		if o.SoftReached() {
