@@ -102,7 +102,7 @@ func newRule(local, remote Selector, priority, entry int) rule {
 }
 
 // compareRules orders rules, the one that wins first.
-func compareRules(a, b rule) int {
+func compareRules(a, b *rule) int {
 	return cmp.Or(
 		a.remoteSize.compare(b.remoteSize),
 		a.localSize.compare(b.localSize),
@@ -125,9 +125,23 @@ func (s Selector) portCount() int {
 	return int(s.EndPort) - int(s.StartPort) + 1
 }
 
+// sort puts the rules in order; rules are large, so pointers move instead.
+func (f *family) sort() {
+	order := make([]*rule, len(f.rules))
+	for i := range f.rules {
+		order[i] = &f.rules[i]
+	}
+	slices.SortStableFunc(order, compareRules)
+	sorted := make([]rule, len(order))
+	for i, r := range order {
+		sorted[i] = *r
+	}
+	f.rules = sorted
+}
+
 // build makes groups and pieces from the rules.
 func (f *family) build() {
-	slices.SortStableFunc(f.rules, compareRules)
+	f.sort()
 	type addrs struct{ start, end u128 }
 	index := make(map[addrs]int)
 	var remotes []span

@@ -1,0 +1,303 @@
+package ts
+
+import (
+	"cmp"
+	"math/big"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+)
+
+// slowLookup is the model of Table.Lookup: every pair of selectors is tried, and the best kept.
+func slowLookup(entries []Entry[int], p Packet) (value int, ok bool) {
+	var best []*big.Int
+	for i, e := range entries {
+		for _, remote := range e.Remote {
+			for _, local := range e.Local {
+				if !Match([]Selector{local}, []Selector{remote}, p, true) {
+					continue
+				}
+				key := []*big.Int{
+					size(remote), size(local), big.NewInt(1), ports16(remote), ports16(local),
+					big.NewInt(int64(-e.Priority)), big.NewInt(int64(i)),
+				}
+				if local.Protocol != 0 || remote.Protocol != 0 {
+					key[2] = big.NewInt(0)
+				}
+				if best == nil || lessKey(key, best) {
+					best, value, ok = key, e.Value, true
+				}
+			}
+		}
+	}
+	return value, ok
+}
+
+func size(s Selector) *big.Int {
+	return new(big.Int).Sub(new(big.Int).SetBytes(s.End.AsSlice()), new(big.Int).SetBytes(s.Start.AsSlice()))
+}
+
+func ports16(s Selector) *big.Int {
+	if s.StartPort > s.EndPort {
+		return big.NewInt(1)
+	}
+	return big.NewInt(int64(s.EndPort) - int64(s.StartPort) + 1)
+}
+
+func lessKey(a, b []*big.Int) bool {
+	for i := range a {
+		if c := a[i].Cmp(b[i]); c != 0 {
+			return c < 0
+		}
+	}
+	return false
+}
+
+// randomAddr returns one of few addresses near each other, at the ends of the space too.
+func randomAddr(r *rand.Rand, is6 bool) netip.Addr {
+	edge := []byte{0, 1, 2, 3, 0x7f, 0x80, 0xfe, 0xff}
+	pick := func() byte { return edge[r.IntN(len(edge))] }
+	if is6 {
+		return netip.AddrFrom16([16]byte{0: pick(), 7: pick(), 8: pick(), 15: pick()})
+	}
+	return netip.AddrFrom4([4]byte{pick(), pick(), 0, pick()})
+}
+
+func randomRange(r *rand.Rand, is6 bool) Selector {
+	a := randomAddr(r, is6)
+	if r.IntN(3) > 0 {
+		bits := []int{0, 1, 7, 8, 9, 15, 16, 24, 31, 32}[r.IntN(10)]
+		if is6 {
+			bits *= 4
+		}
+		return FromPrefix(netip.PrefixFrom(a, bits))
+	}
+	b := randomAddr(r, is6)
+	if b.Less(a) {
+		a, b = b, a
+	}
+	return Selector{Start: a, End: b, EndPort: 65535}
+}
+
+func randomEntries(r *rand.Rand, n int) []Entry[int] {
+	entries := make([]Entry[int], n)
+	for i := range entries {
+		e := Entry[int]{Priority: r.IntN(3), Value: i}
+		for _, side := range []*[]Selector{&e.Local, &e.Remote} {
+			for range 1 + r.IntN(2) {
+				s, limits := randomRange(r, r.IntN(3) == 0), randomSelector(r)
+				if r.IntN(2) == 0 {
+					s.Protocol, s.StartPort, s.EndPort = limits.Protocol, limits.StartPort, limits.EndPort
+				}
+				if r.IntN(20) == 0 {
+					s.Start, s.End = s.End, s.Start // often invalid
+				}
+				if s.Valid() != nil {
+					s = Selector{}
+				}
+				*side = append(*side, s)
+			}
+		}
+		entries[i] = e
+	}
+	return entries
+}
+
+func randomPacket(r *rand.Rand) Packet {
+	is6 := r.IntN(3) == 0
+	p := Packet{
+		Src: randomAddr(r, is6), Dst: randomAddr(r, is6),
+		Protocol: []uint8{1, 6, 17, 99}[r.IntN(4)],
+	}
+	switch {
+	case p.Protocol == 99:
+	case r.IntN(4) == 0:
+		p.Fragment = true
+	default:
+		p.SrcPort, p.DstPort, p.HasPorts = uint16(r.IntN(9)), uint16(r.IntN(9)), true
+		if p.Protocol == 1 {
+			p.DstPort = p.SrcPort
+		}
+	}
+	return p
+}
+
+func TestTableAgainstModel(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	hits := 0
+	for range 200 {
+		entries := randomEntries(r, r.IntN(30))
+		// The model takes selectors as they are; only the table has to know which are invalid.
+		table := NewTable(entries)
+		for i := range entries {
+			entries[i].Local, entries[i].Remote = validOnly(entries[i].Local), validOnly(entries[i].Remote)
+		}
+		for range 50 {
+			p := randomPacket(r)
+			want, wantOK := slowLookup(entries, p)
+			got, ok := table.Lookup(&p)
+			if got != want || ok != wantOK {
+				t.Fatalf("%+v: entry %d, %v; want %d, %v\n%v", p, got, ok, want, wantOK, entries)
+			}
+			if ok {
+				hits++
+			}
+		}
+	}
+	if hits < 1000 {
+		t.Fatalf("only %d packets matched", hits)
+	}
+}
+
+func validOnly(sels []Selector) []Selector {
+	var out []Selector
+	for _, s := range sels {
+		if s.Valid() == nil {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func TestTableOrder(t *testing.T) {
+	entry := func(value, priority int, local, remote string) Entry[int] {
+		return Entry[int]{mustSels(t, local), mustSels(t, remote), priority, value}
+	}
+	table := NewTable([]Entry[int]{
+		entry(1, 9, "10.0.0.0/8", "0.0.0.0/0"),
+		entry(2, 0, "10.0.0.0/8", "10.2.0.0/16"),
+		entry(3, 0, "10.1.0.0/16", "10.2.0.0/16"),
+		entry(4, 0, "10.1.0.0/16[tcp]", "10.2.0.0/16[tcp]"),
+		entry(5, 0, "10.1.0.0/16[tcp]", "10.2.0.0/16[tcp/443]"),
+		entry(6, 0, "10.1.0.0/16[tcp]", "10.3.0.0/16[tcp]"),
+		entry(7, 1, "10.1.0.0/16[tcp]", "10.3.0.0/16[tcp]"),
+		entry(8, 1, "10.1.0.0/16[tcp]", "10.3.0.0/16[tcp]"),
+	})
+	for _, c := range []struct {
+		src, dst string
+		proto    uint8
+		port     uint16
+		want     int // 0: none
+	}{
+		{"10.9.0.1", "192.0.2.1", 6, 80, 1},
+		{"10.9.0.1", "10.2.0.1", 6, 80, 2}, // the longer remote wins over the higher priority
+		{"10.1.0.1", "10.2.0.1", 17, 80, 3},
+		{"10.1.0.1", "10.2.0.1", 6, 80, 4},
+		{"10.1.0.1", "10.2.0.1", 6, 443, 5},
+		{"10.1.0.1", "10.3.0.1", 6, 443, 7}, // priority, then order
+		{"192.0.2.1", "10.2.0.1", 6, 443, 0},
+		{"2001:db8::1", "2001:db8::2", 6, 443, 0},
+		{"10.1.0.1", "2001:db8::2", 6, 443, 0},
+		{"2001:db8::1", "10.2.0.1", 6, 443, 0},
+	} {
+		p := Packet{Src: netip.MustParseAddr(c.src), Dst: netip.MustParseAddr(c.dst), Protocol: c.proto, SrcPort: 1, DstPort: c.port, HasPorts: true}
+		got, ok := table.Lookup(&p)
+		if got != c.want || ok != (c.want != 0) {
+			t.Errorf("%v -> %v proto %d port %d: entry %d, %v; want %d", c.src, c.dst, c.proto, c.port, got, ok, c.want)
+		}
+	}
+	if _, ok := NewTable[int](nil).Lookup(&Packet{}); ok {
+		t.Error("an empty table finds a policy for the zero packet")
+	}
+}
+
+// thousands returns a table as a hub has it: a remote network each, one default route, and as many local hosts that
+// share one remote network.
+func thousands(n int) *Table[int] {
+	var entries []Entry[int]
+	all := FromPrefix(netip.MustParsePrefix("0.0.0.0/0"))
+	shared := FromPrefix(netip.MustParsePrefix("192.168.0.0/16"))
+	for i := range n {
+		a := netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0})
+		network := FromPrefix(netip.PrefixFrom(a, 24))
+		entries = append(entries,
+			Entry[int]{Local: []Selector{all}, Remote: []Selector{network}, Value: i},
+			Entry[int]{Local: []Selector{network}, Remote: []Selector{shared}, Value: n + i})
+	}
+	return NewTable(append(entries, Entry[int]{Local: []Selector{all}, Remote: []Selector{all}, Value: -1}))
+}
+
+func TestTableThousands(t *testing.T) {
+	const n = 5000
+	table := thousands(n)
+	type lookup struct {
+		p    Packet
+		want int
+	}
+	var packets []lookup
+	for _, i := range []int{0, 1, 255, 256, 2500, n - 1} {
+		a := netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 77})
+		shared := netip.MustParseAddr("192.168.3.3")
+		packets = append(packets,
+			lookup{Packet{Src: shared, Dst: a}, i},
+			lookup{Packet{Src: a, Dst: shared}, n + i})
+	}
+	for _, c := range packets {
+		if got, ok := table.Lookup(&c.p); !ok || got != c.want {
+			t.Errorf("%v -> %v: %d, %v; want %d", c.p.Src, c.p.Dst, got, ok, c.want)
+		}
+	}
+	// However many entries there are, a lookup has few rules to try.
+	longest := func(p pieces) (n int) {
+		for i := range p.starts {
+			n = max(n, p.offsets[i+1]-p.offsets[i])
+		}
+		return n
+	}
+	most := longest(table.v4.remotes)
+	for _, g := range table.v4.groups {
+		most = max(most, longest(g.locals))
+	}
+	if most > 2 {
+		t.Errorf("a lookup tries up to %d groups or rules, want 2", most)
+	}
+	if raceEnabled {
+		t.Skip("allocations are not counted under the race detector")
+	}
+	if n := testing.AllocsPerRun(100, func() {
+		for i := range packets {
+			table.Lookup(&packets[i].p)
+		}
+	}); n != 0 {
+		t.Errorf("Lookup allocates %v times", n)
+	}
+}
+
+func BenchmarkLookup(b *testing.B) {
+	table := thousands(5000)
+	p := Packet{Src: netip.MustParseAddr("192.168.3.3"), Dst: netip.MustParseAddr("10.7.9.1"), Protocol: 6, HasPorts: true}
+	b.ReportAllocs()
+	for b.Loop() {
+		table.Lookup(&p)
+	}
+}
+
+func BenchmarkNewTable(b *testing.B) {
+	for b.Loop() {
+		thousands(2500)
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	top := u128{1<<64 - 1, 1<<64 - 1}
+	one := u128{lo: 1}
+	for _, c := range []struct {
+		name      string
+		got, want any
+	}{
+		{"carry", u128{0, 1<<64 - 1}.add(one), u128{1, 0}},
+		{"borrow", u128{1, 0}.sub(one), u128{0, 1<<64 - 1}},
+		{"wrap", top.add(one), u128{}},
+		{"mask 0", hostMask(0), u128{}},
+		{"mask 64", hostMask(64), u128{0, 1<<64 - 1}},
+		{"mask 65", hostMask(65), u128{1, 1<<64 - 1}},
+		{"mask 128", hostMask(128), top},
+		{"zeros of 0", u128{}.trailingZeros(), 128},
+		{"zeros of 2^64", u128{1, 0}.trailingZeros(), 64},
+		{"compare", cmp.Compare(u128{1, 0}.compare(u128{0, 5}), 0), 1},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, c.got, c.want)
+		}
+	}
+}
