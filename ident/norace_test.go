@@ -1,5 +1,0 @@
-//go:build !race
-
-package ident
-
-const raceEnabled = false

@@ -1,5 +1,0 @@
-//go:build race
-
-package psk
-
-const raceEnabled = true
