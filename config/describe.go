@@ -1,0 +1,158 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/suite"
+	"github.com/culvert-vpn/culvert/ts"
+)
+
+// Describe writes the policy that is in effect, defaults included, for people to read. Of secrets it tells
+// the names and whose they are.
+func (c *Config) Describe(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	for _, conn := range c.Connections {
+		describeConnection(t, conn)
+	}
+	for _, s := range c.SecretEntries {
+		fmt.Fprintf(t, "secret %s\tof %s\n", s.Name, ownerNames(s.Owners))
+	}
+	return t.Flush()
+}
+
+func describeConnection(w io.Writer, c *ike.Connection) {
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "  %s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	local := "the local address"
+	if !c.LocalID.IsZero() {
+		local = c.LocalID.String()
+	}
+	fmt.Fprintf(w, "connection %s\n", c.Name)
+	row("local", "%s at %s, port %d", local, prefixes(c.LocalAddrs), c.LocalPort)
+	row("remote", "%s at %s, port %d", c.RemoteID, prefixes(c.RemoteAddrs), c.RemotePort)
+	row("calls", "%s", cmp.Or(c.RemoteHost, "nobody, waits for the peer"))
+	row("proposals", "%s", proposals(c.Proposals))
+	row("rekeyed", "%s", repeat(c.RekeyTime, c))
+	row("reauthenticated", "%s", repeat(c.ReauthTime, c))
+	liveness := "never"
+	if c.DPDDelay > 0 {
+		liveness = "after " + span(c.DPDDelay) + " of silence"
+	}
+	row("peer probed", "%s", liveness)
+	row("encapsulation", "always in UDP")
+	row("second SA of the peer", "%s", uniqueWords[c.Unique])
+	for _, child := range c.Children {
+		describeChild(w, child)
+	}
+	fmt.Fprintln(w)
+}
+
+// repeat says when an IKE SA is renewed, and what happens if that does not succeed.
+func repeat(every time.Duration, c *ike.Connection) string {
+	if every == 0 {
+		return "never"
+	}
+	return fmt.Sprintf("after %s less up to %s, closed %s after that", span(every), span(c.RandTime), span(c.OverTime))
+}
+
+var uniqueWords = [...]string{
+	ike.UniqueNo:      "replaces the first after INITIAL_CONTACT",
+	ike.UniqueNever:   "is another one",
+	ike.UniqueKeep:    "is refused",
+	ike.UniqueReplace: "replaces the first",
+}
+
+func describeChild(w io.Writer, c *ike.Child) {
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "    %s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(w, "  child %s\n", c.Name)
+	row("traffic", "%s <-> %s", selectors(c.LocalTS), selectors(c.RemoteTS))
+	row("proposals", "%s", proposals(c.Proposals))
+	row("rekeyed", "%s", cmp.Or(lifetime("after ", c.Rekey)+lifetime(" less up to ", c.Rand), "never"))
+	row("closed", "%s", cmp.Or(lifetime("after ", c.Life), "never"))
+	row("start, close, dpd", "%s, %s, %s", actionWords[c.StartAction], actionWords[c.CloseAction], actionWords[c.DPDAction])
+	window := "default"
+	if c.ReplayWindow > 0 {
+		window = fmt.Sprintf("%d packets", c.ReplayWindow)
+	}
+	row("replay window", "%s", window)
+	row("DSCP copied", "%s", directionWords[c.CopyDSCP])
+	if c.Priority > 0 {
+		row("priority", "%d", maxPriority+1-c.Priority)
+	}
+}
+
+var actionWords = [...]string{ike.None: "nothing", ike.Trap: "when a packet asks for it", ike.Start: "at once"}
+
+var directionWords = [...]string{0: "never", ike.In: "from the tunnel", ike.Out: "into the tunnel", ike.In | ike.Out: "into and from the tunnel"}
+
+func prefixes(list []netip.Prefix) string {
+	if len(list) == 0 {
+		return "any address"
+	}
+	var words []string
+	for _, p := range list {
+		if p.IsSingleIP() {
+			words = append(words, p.Addr().String())
+		} else {
+			words = append(words, p.String())
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+func proposals(list []suite.Proposal) string {
+	var words []string
+	for _, p := range list {
+		words = append(words, p.String())
+	}
+	return strings.Join(words, ", ")
+}
+
+func selectors(list []ts.Spec) string {
+	var words []string
+	for _, s := range list {
+		words = append(words, s.String())
+	}
+	return strings.Join(words, ", ")
+}
+
+// lifetime puts a word before the limits of l; it is "" if there are none.
+func lifetime(word string, l ike.Lifetime) string {
+	var words []string
+	if l.Time > 0 {
+		words = append(words, span(l.Time))
+	}
+	if l.Bytes > 0 {
+		words = append(words, fmt.Sprintf("%d bytes", l.Bytes))
+	}
+	if l.Packets > 0 {
+		words = append(words, fmt.Sprintf("%d packets", l.Packets))
+	}
+	if words == nil {
+		return ""
+	}
+	return word + strings.Join(words, " or ")
+}
+
+// span is a time in the language of the file.
+func span(d time.Duration) string {
+	for _, unit := range []struct {
+		d    time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}} {
+		if d >= unit.d && d%unit.d == 0 {
+			return fmt.Sprintf("%d%s", d/unit.d, unit.name)
+		}
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}

@@ -1,0 +1,162 @@
+package config
+
+import (
+	"math"
+	"strings"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/suite"
+)
+
+// written is a value that has a default which depends on other values.
+type written[T any] struct {
+	v  T
+	ok bool
+}
+
+func (w *written[T]) set(v T, err error) error {
+	if err == nil {
+		w.v, w.ok = v, true
+	}
+	return err
+}
+
+func (w written[T]) or(otherwise T) T {
+	if w.ok {
+		return w.v
+	}
+	return otherwise
+}
+
+// connection is a section of connections while it is read.
+type connection struct {
+	*ike.Connection
+	rekey, over, rand, reauth written[time.Duration]
+}
+
+const (
+	ikev1Only   = "it is for IKEv1, and Culvert speaks IKEv2 only"
+	noCerts     = "Culvert authenticates by pre-shared key and uses no certificates"
+	certWanted  = "it asks the peer for a certificate, and Culvert authenticates by pre-shared key only"
+	noEAP       = "Culvert does not use EAP or XAuth"
+	noMediation = "mediation of connections is not implemented"
+	ikeKernel   = "it is for IPsec in the kernel, and Culvert runs in user space"
+	noRounds    = "Culvert knows one round of authentication"
+)
+
+// connectionKeys are the keys of connections.<conn>.
+var connectionKeys = []key[connection]{
+	{name: "version", set: setVersion},
+	{name: "local_addrs", set: setLocalAddrs},
+	{name: "remote_addrs", set: setRemoteAddrs},
+	{name: "local_port", set: func(c *connection, v string) error { return setPort(&c.LocalPort, v) }},
+	{name: "remote_port", set: func(c *connection, v string) error { return setPort(&c.RemotePort, v) }},
+	{name: "proposals", set: func(c *connection, v string) (err error) {
+		c.Proposals, err = parseProposals(suite.IKE, v)
+		return err
+	}},
+	{name: "encap", set: setEncap},
+	{name: "mobike", same: "no", ignored: "Culvert does not negotiate MOBIKE; it follows a peer whose NAT mapping changes, and sets up a tunnel anew when the local address changes"},
+	{name: "dpd_delay", set: func(c *connection, v string) (err error) {
+		c.DPDDelay, err = parseTime(v)
+		return err
+	}},
+	{name: "dpd_timeout", same: "0", ignored: ikev1Only + "; a peer counts as dead when all retransmissions stay unanswered"},
+	{name: "fragmentation", same: "yes accept", ignored: "Culvert decides by itself how to send IKE messages that are large; with pre-shared keys they are small"},
+	{name: "keyingtries", set: setKeyingTries},
+	{name: "unique", set: setUnique},
+	{name: "reauth_time", set: func(c *connection, v string) error { return c.reauth.set(parseTime(v)) }},
+	{name: "rekey_time", set: func(c *connection, v string) error { return c.rekey.set(parseTime(v)) }},
+	{name: "over_time", set: func(c *connection, v string) error { return c.over.set(parseTime(v)) }},
+	{name: "rand_time", set: func(c *connection, v string) error { return c.rand.set(parseTime(v)) }},
+
+	{name: "childless", same: "allow never prefer", refused: "an IKE SA without a Child SA cannot be demanded from the peer"},
+	{name: "aggressive", same: "no", ignored: ikev1Only},
+	{name: "pull", same: "yes", ignored: ikev1Only},
+	{name: "dscp", same: "000000", ignored: "IKE messages are sent without a DSCP"},
+	{name: "send_certreq", same: "no", ignored: noCerts},
+	{name: "send_cert", same: "never ifasked", ignored: noCerts},
+	{name: "ocsp", same: "never reply", ignored: noCerts},
+	{name: "vips", refused: "virtual addresses are not implemented"},
+	{name: "pools", refused: "virtual addresses are not implemented"},
+	{name: "ppk_id", refused: "post-quantum pre-shared keys (RFC 8784) are not implemented"},
+	{name: "ppk_required", same: "no", refused: "post-quantum pre-shared keys (RFC 8784) are not implemented"},
+	{name: "if_id_in", same: "0 0x0 0x00000000", refused: ikeKernel + "; its traffic selectors alone decide what enters the tunnel"},
+	{name: "if_id_out", same: "0 0x0 0x00000000", refused: ikeKernel + "; its traffic selectors alone decide what enters the tunnel"},
+	{name: "mediation", same: "no", refused: noMediation},
+	{name: "mediated_by", refused: noMediation},
+	{name: "mediation_peer", refused: noMediation},
+}
+
+// connectionSubs are the sections of connections.<conn>.
+var connectionSubs = []sub{{name: "local*"}, {name: "remote*"}, {name: "children"}}
+
+func setVersion(_ *connection, v string) error {
+	switch v {
+	case "0", "2":
+		return nil
+	case "1":
+		return wrong("version = 2, on both sides", "Culvert speaks IKEv2 only; IKEv1 is obsolete (RFC 9395)")
+	}
+	return wrong("version = 2", "%q is no version of IKE", v)
+}
+
+func setLocalAddrs(c *connection, v string) error {
+	a, err := parseAddresses(v)
+	if err != nil {
+		return err
+	}
+	for _, text := range list(v) {
+		if text[0] != '%' && isHostname(text) {
+			return wrong("an address, a subnet, a range or %any", "%q: a DNS name is not possible here", text)
+		}
+	}
+	c.LocalAddrs = a.prefixes
+	return nil
+}
+
+func setRemoteAddrs(c *connection, v string) error {
+	a, err := parseAddresses(v)
+	if err == nil {
+		c.RemoteAddrs, c.RemoteHost = a.prefixes, a.host
+	}
+	return err
+}
+
+func setPort(port *uint16, v string) error {
+	n, err := parseNumber(v, math.MaxUint16)
+	if err == nil && n == 0 {
+		err = wrong("1 to 65535", "0 is no port")
+	}
+	if err == nil {
+		*port = uint16(n)
+	}
+	return err
+}
+
+func setEncap(_ *connection, v string) error {
+	on, err := parseBool(v)
+	if err == nil && !on {
+		return note("", "UDP encapsulation is used nevertheless: a program in user space cannot count on receiving bare ESP")
+	}
+	return err
+}
+
+func setKeyingTries(c *connection, v string) error {
+	if strings.EqualFold(v, "%forever") {
+		return wrong("0", "%q is written as 0 here", v)
+	}
+	n, err := parseNumber(v, math.MaxInt32)
+	c.KeyingTries = int(n)
+	return err
+}
+
+func setUnique(c *connection, v string) error {
+	policy, ok := map[string]ike.Unique{"no": ike.UniqueNo, "never": ike.UniqueNever, "keep": ike.UniqueKeep, "replace": ike.UniqueReplace}[v]
+	if !ok {
+		return wrong("no, never, keep or replace", "%q is not a policy", v)
+	}
+	c.Unique = policy
+	return nil
+}
