@@ -69,7 +69,7 @@ var (
 	ErrTruncated   = errors.New("udp: datagram longer than the buffer")
 	ErrTooBig      = errors.New("udp: datagram too big for the path")
 	ErrNoBuffers   = errors.New("udp: the kernel has no room for the datagram")
-	ErrUnreachable = errors.New("udp: no way to the destination")
+	ErrUnreachable = errors.New("udp: no way to the destination") // later Linux kernels: also for a foreign IPv4 source
 	ErrSource      = errors.New("udp: the source address is not one of this host")
 	ErrDenied      = errors.New("udp: the host's firewall or policy refuses the datagram")
 )
@@ -79,8 +79,6 @@ type Options struct {
 	Mark       uint32 // SO_MARK on Linux, so that routing can tell the daemon's own packets; 0: none; needs CAP_NET_ADMIN
 	RecvBuffer int    // bytes; 0: DefaultBuffer. Without CAP_NET_ADMIN the kernel caps it at net.core.rmem_max
 	SendBuffer int    // bytes; 0: DefaultBuffer. Without CAP_NET_ADMIN the kernel caps it at net.core.wmem_max
-	// IPv6MTU fragments IPv6 datagrams so that no packet exceeds it (IPV6_MTU, at least 1280); 0: the MTU of the route.
-	IPv6MTU int
 	// ReusePort lets several sockets of this user share the port; the kernel keeps one flow on one socket (Linux).
 	ReusePort bool
 	// Portable selects the plain socket on Linux too: no trains, no source address, no TOS.

@@ -55,9 +55,6 @@ func (c *conn) setUp(fd int, o Options) error {
 			{"IPV6_RECVTCLASS", unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1},
 			{"IPV6_MTU_DISCOVER", unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DONT},
 		}
-		if o.IPv6MTU != 0 {
-			family = append(family, sockopt{"IPV6_MTU", unix.IPPROTO_IPV6, unix.IPV6_MTU, o.IPv6MTU})
-		}
 	}
 	if o.ReusePort {
 		family = append(family, sockopt{"SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1})
