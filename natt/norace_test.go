@@ -1,0 +1,5 @@
+//go:build !race
+
+package natt
+
+const raceEnabled = false
