@@ -1,0 +1,235 @@
+package ike
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ident"
+	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/psk"
+)
+
+// signed completes what one end signs with its identity: RealMessage | Nonce of the other | prf(SK_p, ID body) (RFC
+// 7296 2.15).
+func (k *keys) signed(message, skp, id []byte) []byte {
+	return append(clone(message), k.prf.Sum(skp, id)...)
+}
+
+// sendAuth sends the IKE_AUTH request. signed is our first message and the peer's nonce, signedByPeer the peer's first
+// message and our nonce.
+func (sa *ikeSA) sendAuth(child *Child, signed, signedByPeer []byte) {
+	conn := sa.conn
+	secrets := sa.end.cfg.Secrets.Lookup(sa.localID, sa.expectedPeer())
+	if len(secrets) == 0 {
+		sa.fail(sa.noSecret(sa.expectedPeer()), sa.explainSecret(sa.expectedPeer()))
+		return
+	}
+	body := sa.localID.AppendWire(nil)
+	auth := secrets[0].Auth(sa.keys.prf, sa.keys.signed(signed, sa.keys.pi, body))
+	payloads := []wire.Payload{&wire.ID{ID: sa.localID, Raw: body}}
+	if id, ok := conn.RemoteID.ID(); ok {
+		payloads = append(payloads, &wire.ID{Responder: true, ID: id})
+	}
+	payloads = append(payloads, &wire.Auth{Method: wire.AuthSharedKey, Data: auth})
+	if sa.end.otherWith(sa) == nil {
+		payloads = append(payloads, &wire.Notify{Kind: wire.INITIAL_CONTACT})
+	}
+	s := &expectAuthReply{signedByPeer: signedByPeer}
+	if child != nil {
+		offer, err := sa.newOffer(child, false, 0)
+		if err != nil {
+			sa.fail(err.Error(), "")
+			return
+		}
+		s.child = offer
+		payloads = append(payloads, offer.payloads(false)...)
+	}
+	sa.state = s
+	sa.transmit(&request{id: 1, bytes: sa.seal(wire.IKE_AUTH, 1, false, payloads)})
+}
+
+// expectedPeer is the identity to look the secret up with before the peer said who it is: the configured one, or else its
+// address.
+func (sa *ikeSA) expectedPeer() ident.ID {
+	if id, ok := sa.conn.RemoteID.ID(); ok {
+		return id
+	}
+	return ident.FromAddr(sa.path.Remote.Addr())
+}
+
+func (sa *ikeSA) noSecret(peer ident.ID) string {
+	return fmt.Sprintf("no secret for us as %v and the peer as %v", sa.localID, peer)
+}
+
+func (sa *ikeSA) explainSecret(peer ident.ID) string {
+	hints := sa.end.cfg.Secrets.Explain(sa.localID, peer)
+	if len(hints) == 0 {
+		return fmt.Sprintf("add a secret with id = %v", peer)
+	}
+	return strings.Join(hints, "; ")
+}
+
+// verify looks for a secret with which the peer's AUTH is right. All eligible ones are tried; an unknown identity costs the
+// work of a wrong secret, so that the time does not tell them apart.
+func (sa *ikeSA) verify(local, remote ident.ID, signed []byte, auth *wire.Auth) (psk.Secret, bool) {
+	secret, ok := sa.end.cfg.Secrets.Verify(local, remote, sa.keys.prf, signed, auth.Data)
+	return secret, ok && auth.Method == wire.AuthSharedKey
+}
+
+func (s *expectAuthReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
+	h := m.Header
+	if h.Exchange != wire.IKE_AUTH || !h.Response || h.MessageID != 1 || sa.win.out == nil {
+		sa.end.drop(d, "not an answer to IKE_AUTH")
+		return
+	}
+	c, ok, err := sa.open(d, m)
+	if !ok {
+		return
+	}
+	sa.heard = sa.end.now
+	sa.answered()
+	if err != nil {
+		s.reject(sa, wire.INVALID_SYNTAX, "malformed answer to IKE_AUTH: "+err.Error(), "")
+		return
+	}
+	if r := c.refusal(); r != nil && c.auth == nil {
+		s.refused(sa, r.Kind)
+		return
+	}
+	if err := shapeAuthResponse.check(c); err != nil {
+		s.reject(sa, wire.INVALID_SYNTAX, err.Error(), "")
+		return
+	}
+	if !sa.conn.RemoteID.IsAny() && sa.conn.RemoteID.Match(c.idr.ID) == ident.NoMatch {
+		hint, _ := ident.NearMiss(sa.conn.RemoteID, c.idr.ID)
+		s.reject(sa, wire.AUTHENTICATION_FAILED,
+			fmt.Sprintf("the peer says it is %v, the configuration expects %v", c.idr.ID, sa.conn.RemoteID),
+			join(hint, fmt.Sprintf("set remote.id = %v here, or the identity of the peer to %v", c.idr.ID, sa.conn.RemoteID)))
+		return
+	}
+	signed := sa.keys.signed(s.signedByPeer, sa.keys.pr, c.idr.Raw)
+	secret, good := sa.verify(sa.localID, c.idr.ID, signed, c.auth)
+	if !good {
+		s.reject(sa, wire.AUTHENTICATION_FAILED, fmt.Sprintf("the peer %v has another secret than we have for it", c.idr.ID),
+			sa.mismatch(sa.localID, c.idr.ID, signed, c.auth))
+		return
+	}
+	sa.remoteID = c.idr.ID
+	sa.secret = secret.Reason()
+	child := s.child
+	s.child = nil
+	sa.establish()
+	if child != nil {
+		child.finishAuth(sa, c)
+	}
+	sa.end.keeperOf(sa.conn).succeeded(sa)
+}
+
+func (sa *ikeSA) mismatch(local, remote ident.ID, signed []byte, auth *wire.Auth) string {
+	if auth.Method != wire.AuthSharedKey {
+		return "the peer authenticates by " + auth.Method.String() + "; set it to a pre-shared key"
+	}
+	const fallback = "compare the secrets of both sides"
+	e := sa.end
+	if e.now.Before(e.nextMismatch) {
+		return fallback
+	}
+	// The search for the mistake is work that a stranger can cause: not more than once in a while.
+	e.nextMismatch = e.now.Add(time.Second)
+	return join(e.cfg.Secrets.Mismatch(sa.keys.prf, signed, auth.Data, local, remote), fallback)
+}
+
+// join is the hint if there is one, else the fallback.
+func join(hint, fallback string) string {
+	if hint != "" {
+		return hint
+	}
+	return fallback
+}
+
+// refused takes an error in the answer to IKE_AUTH that came instead of the peer's AUTH.
+func (s *expectAuthReply) refused(sa *ikeSA, kind wire.NotifyType) {
+	s.leave(sa)
+	text := "the peer refuses: " + kind.String()
+	remedy := remedyOf(kind)
+	if kind == wire.AUTHENTICATION_FAILED {
+		remedy = fmt.Sprintf("the peer does not accept us as %v, or its secret for us is another, or it expects another identity than %v for itself; its log says which",
+			sa.localID, sa.conn.RemoteID)
+	}
+	sa.fail(text, remedy)
+}
+
+// reject gives up because the answer to IKE_AUTH was not right, and tells the peer in an exchange of its own, since it
+// believes that the IKE SA is up (RFC 7296 2.21.2).
+func (s *expectAuthReply) reject(sa *ikeSA, kind wire.NotifyType, text, remedy string) {
+	s.leave(sa)
+	sa.event(Failed, text, remedy)
+	sa.state = &established{closing: true}
+	conn := sa.conn
+	sa.enqueue(&farewell{error: kind})
+	sa.end.keeperOf(conn).failed(text)
+}
+
+// leave gives back what the child in IKE_AUTH took.
+func (s *expectAuthReply) leave(sa *ikeSA) {
+	if s.child != nil {
+		s.child.release(sa)
+		s.child = nil
+	}
+}
+
+func (s *expectAuthReply) silence(sa *ikeSA) {
+	sa.fail(fmt.Sprintf("no answer to IKE_AUTH from %v", sa.path.Remote),
+		"the peer answered at port 500 but not at 4500: check that UDP port 4500 reaches it through every firewall and NAT")
+}
+
+// establish makes the IKE SA usable: both ends are authenticated.
+func (sa *ikeSA) establish() {
+	sa.state = &established{}
+	sa.win.nextID, sa.win.expect = sa.firstIDs()
+	sa.keys.wipeAuth()
+	sa.established = sa.end.now
+	sa.heard = sa.end.now
+	sa.scheduleLifetime()
+	sa.event(Established, fmt.Sprintf("%v; %s", sa.nat, sa.secret), "")
+}
+
+// firstIDs are the first message numbers after IKE_AUTH: the initiator used 0 and 1 (RFC 7296 2.2).
+func (sa *ikeSA) firstIDs() (ours, theirs uint32) {
+	if sa.initiator {
+		return 2, 0
+	}
+	return 0, 2
+}
+
+// otherWith is another established IKE SA between the same two identities, or nil.
+func (e *Endpoint) otherWith(sa *ikeSA) *ikeSA {
+	for _, other := range e.order {
+		if other != sa && other.isCurrent() && other.localID.Equal(sa.localID) && other.remoteID.Equal(sa.remoteID) {
+			return other
+		}
+	}
+	return nil
+}
+
+// remedyOf says what an error notify of the peer is usually about.
+func remedyOf(kind wire.NotifyType) string {
+	switch kind {
+	case wire.NO_PROPOSAL_CHOSEN:
+		return "the two ends have no algorithms in common: compare the proposals, or leave them at their default on both sides"
+	case wire.AUTHENTICATION_FAILED:
+		return "compare the identities and the secret of both sides"
+	case wire.TS_UNACCEPTABLE:
+		return "the traffic selectors do not meet: local_ts of one side must overlap remote_ts of the other, both ways"
+	case wire.INVALID_SYNTAX:
+		return "the peer could not read our message; with a wrong secret some peers say this too"
+	case wire.NO_ADDITIONAL_SAS:
+		return "the peer allows no further child on this IKE SA"
+	case wire.INVALID_MAJOR_VERSION:
+		return "the peer speaks IKEv1 only: enable IKEv2 on it"
+	case wire.SINGLE_PAIR_REQUIRED:
+		return "the peer wants one pair of addresses in each child: use narrower traffic selectors"
+	}
+	return ""
+}

@@ -1,0 +1,281 @@
+package ike
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/suite"
+	"github.com/culvert-vpn/culvert/ts"
+)
+
+// drainTime is how long the inbound half of a Child SA is kept after it was closed in favour of a successor, for packets
+// that are still on their way.
+const drainTime = 5 * time.Second
+
+// rekeyRetry is the least time between attempts to rekey that the peer refuses.
+const rekeyRetry = 20 * time.Second
+
+// childSA is one Child SA: a pair of ESP SAs.
+type childSA struct {
+	sa  *ikeSA
+	cfg *Child
+	// in and out are the inbound (ours) and the outbound (the peer's) SPI.
+	in, out       uint32
+	proposal      suite.Proposal
+	local, remote []ts.Selector
+	nonceMin      []byte
+
+	// outbound is the part that is not installed yet: a successor that the peer negotiated is not used before the
+	// peer is seen to use it, or deletes its predecessor.
+	outbound *Install
+	// successor replaces this one.
+	successor *childSA
+
+	born                        time.Time
+	rekeyAt, expireAt, drainEnd time.Time
+
+	deleting     bool // our Delete is queued or under way
+	redundant    bool // both ends made a successor, and the other one stays
+	gone         bool // closed; the inbound half may still drain
+	lost         bool // the peer is dead
+	closedByPeer bool
+}
+
+// newChild enters a Child SA and installs its inbound half; the outbound half follows at once or, with hold, by open.
+func (sa *ikeSA) newChild(c *childSA, k childKeys, initiator, hold bool) {
+	c.sa, c.born = sa, sa.end.now
+	encIn, integIn, encOut, integOut := k.encI, k.integI, k.encR, k.integR
+	if initiator {
+		encIn, integIn, encOut, integOut = k.encR, k.integR, k.encI, k.integI
+	}
+	encr, _ := c.proposal.Get(suite.TypeENCR)
+	integ, _ := c.proposal.Get(suite.TypeINTEG)
+	esn, _ := c.proposal.Get(suite.TypeESN)
+	rekey := c.cfg.Rekey
+	rekey.Bytes -= sa.end.jitterCount(c.cfg.Rand.Bytes, rekey.Bytes)
+	rekey.Packets -= sa.end.jitterCount(c.cfg.Rand.Packets, rekey.Packets)
+	half := Install{
+		Pair: c.in, IKE: sa.spi(), Conn: sa.conn, Child: c.cfg, Encr: encr, Integ: integ, ESN: esn.ID == 1,
+		Local: c.local, Remote: c.remote, Path: sa.path, Soft: rekey, Hard: c.cfg.Life,
+	}
+	in, out := half, half
+	in.Dir, in.SPI, in.EncKey, in.IntegKey = In, c.in, encIn, integIn
+	out.Dir, out.SPI, out.EncKey, out.IntegKey = Out, c.out, encOut, integOut
+	c.scheduleLifetime()
+	sa.children = append(sa.children, c)
+	sa.end.children[c.in] = c
+	sa.end.emit(in)
+	c.outbound = &out
+	if !hold {
+		c.open()
+	}
+	sa.end.keeperOf(sa.conn).changed()
+}
+
+// jitterCount is a random part of what a limit may be lowered by, less than the limit.
+func (e *Endpoint) jitterCount(rand, limit uint64) uint64 {
+	if rand == 0 || limit == 0 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(e.random(8)) % min(rand, limit)
+}
+
+// open installs the outbound half.
+func (c *childSA) open() {
+	if c.outbound == nil || c.gone {
+		return
+	}
+	c.outbound.Path = c.sa.path
+	c.sa.end.emit(*c.outbound)
+	c.outbound = nil
+}
+
+// used is called when the peer is seen to use the Child SA.
+func (c *childSA) used() { c.open() }
+
+func (c *childSA) scheduleLifetime() {
+	if t := c.cfg.Rekey.Time; t > 0 {
+		c.rekeyAt = c.born.Add(t - c.sa.end.jitter(min(c.cfg.Rand.Time, t)))
+	}
+	if t := c.cfg.Life.Time; t > 0 {
+		c.expireAt = c.born.Add(t)
+	}
+}
+
+// due is the next time that the child needs attention.
+func (c *childSA) due() time.Time {
+	if c.gone {
+		return c.drainEnd
+	}
+	return earlier(c.rekeyAt, c.expireAt)
+}
+
+// scheduleChildren sets the timer of the children.
+func (sa *ikeSA) scheduleChildren() {
+	var first time.Time
+	for _, c := range sa.children {
+		first = earlier(first, c.due())
+	}
+	sa.timers[timerChildren] = first
+}
+
+// childTimers looks after the children whose time has come.
+func (sa *ikeSA) childTimers() {
+	now := sa.end.now
+	passed := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
+	for _, c := range slices.Clone(sa.children) {
+		switch {
+		case c.gone && passed(c.drainEnd):
+			c.drained()
+		case c.gone:
+		case passed(c.expireAt):
+			c.expireAt = zeroTime
+			c.rekeyAt = zeroTime
+			c.closeWith("its lifetime is over")
+		case passed(c.rekeyAt):
+			c.rekeyAt = zeroTime
+			c.startRekey()
+		}
+	}
+}
+
+// limitReached is called when the datapath counted to a limit.
+func (c *childSA) limitReached(hard bool) {
+	if hard {
+		c.closeWith("its limit of bytes or packets is reached")
+		return
+	}
+	c.startRekey()
+}
+
+// startRekey asks for a successor, once.
+func (c *childSA) startRekey() {
+	if c.redundant {
+		c.closeWith("the peer did not close it")
+		return
+	}
+	if c.gone || c.deleting || c.successor != nil || !c.sa.isCurrent() {
+		return
+	}
+	if c.sa.hasExchange(func(x exchange) bool { r, ok := x.(*childExchange); return ok && r.old == c }) {
+		return
+	}
+	c.sa.enqueue(&childExchange{cfg: c.cfg, old: c})
+	c.sa.end.touch(c.sa)
+}
+
+// closeWith deletes the Child SA.
+func (c *childSA) closeWith(why string) {
+	if c.gone || c.deleting {
+		return
+	}
+	c.deleting = true
+	c.sa.enqueue(&deleteChildren{children: []*childSA{c}, why: why})
+	c.sa.end.touch(c.sa)
+	c.sa.end.keeperOf(c.sa.conn).changed()
+}
+
+// finish takes a closed Child SA down. With a successor the inbound half drains first.
+func (c *childSA) finish(why string) {
+	if c.gone {
+		return
+	}
+	c.gone = true
+	if c.successor != nil && !c.successor.gone {
+		// The peer closes the old one: it is done with it, and ready for the new.
+		c.successor.open()
+	} else if !c.redundant {
+		c.event(ChildDown, why, "")
+	}
+	if c.outbound == nil {
+		c.sa.end.emit(Remove{Dir: Out, SPI: c.out, Pair: c.in})
+	}
+	c.wipe()
+	c.drainEnd = c.sa.end.now.Add(drainTime)
+	c.sa.end.touch(c.sa)
+	c.sa.end.keeperOf(c.sa.conn).changed()
+}
+
+// drained takes the inbound half away and gives the SPI back.
+func (c *childSA) drained() {
+	e := c.sa.end
+	e.emit(Remove{Dir: In, SPI: c.in, Pair: c.in})
+	delete(e.children, c.in)
+	e.cfg.Datapath.FreeSPI(c.in)
+	c.sa.children = slices.DeleteFunc(c.sa.children, func(o *childSA) bool { return o == c })
+}
+
+// vanish takes the Child SA down at once: its IKE SA is gone.
+func (c *childSA) vanish() {
+	if !c.gone {
+		c.gone = true
+		c.event(ChildDown, "its IKE SA is gone", "")
+		if c.outbound == nil {
+			c.sa.end.emit(Remove{Dir: Out, SPI: c.out, Pair: c.in})
+		}
+		c.wipe()
+	}
+	c.drained()
+}
+
+// wipe zeroes keys that were never handed over.
+func (c *childSA) wipe() {
+	if c.outbound != nil {
+		clear(c.outbound.EncKey)
+		clear(c.outbound.IntegKey)
+		c.outbound = nil
+	}
+}
+
+// deleteChildren takes the peer's Delete: spis are the peer's inbound ones. It returns ours for the answer, but for those
+// that we are deleting too (RFC 7296 1.4.1, 2.25.1).
+func (sa *ikeSA) deleteChildren(spis [][]byte) [][]byte {
+	var ours [][]byte
+	for _, spi := range spis {
+		c := sa.childWithOut(binary.BigEndian.Uint32(spi))
+		if c == nil || c.gone {
+			continue
+		}
+		if sa.clash(theyDeleteChild, c) == accept {
+			ours = append(ours, spiBytes(c.in))
+		}
+		c.closedByPeer = !c.deleting
+		c.finish("the peer closed it")
+	}
+	return ours
+}
+
+// childByOut finds the child that a REKEY_SA is about: the peer names it by the SPI that it receives on (RFC 7296 1.3.3).
+func (sa *ikeSA) childByOut(n *wire.Notify) *childSA {
+	if n.Protocol != suite.ESP || len(n.SPI) != 4 {
+		return nil
+	}
+	c := sa.childWithOut(binary.BigEndian.Uint32(n.SPI))
+	if c == nil || c.gone {
+		return nil
+	}
+	return c
+}
+
+func (sa *ikeSA) childWithOut(spi uint32) *childSA {
+	for _, c := range sa.children {
+		if c.out == spi {
+			return c
+		}
+	}
+	return nil
+}
+
+func spiBytes(spi uint32) []byte { return binary.BigEndian.AppendUint32(nil, spi) }
+
+func (c *childSA) event(kind EventKind, text, remedy string) {
+	c.sa.end.emit(c.sa.describe(Event{Kind: kind, Child: c.cfg.Name, SPIIn: c.in, SPIOut: c.out, Text: text, Remedy: remedy}))
+}
+
+// traffic says in words what the child carries.
+func (c *childSA) traffic() string {
+	return fmt.Sprintf("%v === %v, %v", c.local, c.remote, c.proposal)
+}

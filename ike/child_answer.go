@@ -1,0 +1,158 @@
+package ike
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/suite"
+	"github.com/culvert-vpn/culvert/ts"
+)
+
+// answerChildAuth answers the part of IKE_AUTH that is about a child. A request without one is RFC 6023's; it is not
+// announced here, but harmless.
+func (sa *ikeSA) answerChildAuth(c *content) []wire.Payload {
+	if c.sa == nil || c.tsi == nil || c.tsr == nil {
+		return nil
+	}
+	payloads, child := sa.answerChild(c, sa.conn.Children, nil)
+	if child != nil {
+		child.event(ChildUp, child.traffic(), "")
+	}
+	return payloads
+}
+
+// answerNewChild answers CREATE_CHILD_SA with a new child (RFC 7296 1.3.1).
+func (sa *ikeSA) answerNewChild(c *content) []wire.Payload {
+	payloads, child := sa.answerChild(c, sa.conn.Children, nil)
+	if child != nil {
+		child.event(ChildUp, child.traffic(), "")
+	}
+	return payloads
+}
+
+// answerRekeyChild answers CREATE_CHILD_SA with REKEY_SA (RFC 7296 1.3.3).
+func (sa *ikeSA) answerRekeyChild(c *content, old *childSA) []wire.Payload {
+	if old.deleting || old.successor != nil {
+		// We are trying to close it (RFC 7296 2.25.1).
+		return notifyOf(wire.TEMPORARY_FAILURE)
+	}
+	payloads, child := sa.answerChild(c, []*Child{old.cfg}, old)
+	if child == nil {
+		return payloads
+	}
+	old.successor = child
+	if x, ok := sa.outstanding().(*childExchange); ok && x.old == old {
+		x.theirs = child
+	}
+	child.event(ChildRekeyed, child.traffic(), "")
+	return payloads
+}
+
+// answerChild makes a Child SA of one of the policies, as a responder. old is the predecessor, if there is one. The child is
+// nil if the payloads are a refusal.
+func (sa *ikeSA) answerChild(c *content, policies []*Child, old *childSA) ([]wire.Payload, *childSA) {
+	create := c.nonce != nil
+	cfg, local, remote := sa.choosePolicy(c, policies)
+	if cfg == nil {
+		sa.event(ChildFailed, fmt.Sprintf("no child fits the peer's traffic selectors %v === %v", c.tsr.Selectors, c.tsi.Selectors), sa.explainSelectors(policies))
+		return notifyOf(wire.TS_UNACCEPTABLE), nil
+	}
+	ours := cfg.Proposals
+	group := uint16(suite.KE_NONE)
+	if !create {
+		ours = withoutKE(ours)
+	} else if c.ke != nil {
+		group = c.ke.Group
+	}
+	offers, numbered := c.offers(suite.ESP, 4)
+	if !create {
+		offers = withoutKE(offers)
+	}
+	i, chosen, ok := suite.Choose(offers, ours, group)
+	if !ok {
+		sa.event(ChildFailed, "no common proposal for child "+cfg.Name+": the peer offers "+proposalList(offers),
+			"configured is "+proposalList(ours)+"; make one of them the same on both sides")
+		return notifyOf(wire.NO_PROPOSAL_CHOSEN), nil
+	}
+	out := binary.BigEndian.Uint32(numbered[i].SPI)
+	if out < 256 {
+		return notifyOf(wire.INVALID_SYNTAX), nil
+	}
+	in := sa.nonces
+	if create {
+		in = keyInput{nonceI: clone(c.nonce.Data), nonceR: sa.end.random(nonceLen)}
+	}
+	ke, refusal := sa.answerKE(c, chosen, &in)
+	defer clear(in.shared)
+	if refusal != nil {
+		return []wire.Payload{refusal}, nil
+	}
+	keys, err := sa.keys.childKeys(chosen, in)
+	if err != nil {
+		return notifyOf(wire.NO_PROPOSAL_CHOSEN), nil
+	}
+	spi, ok := sa.end.cfg.Datapath.AllocSPI()
+	if !ok {
+		sa.event(ChildFailed, errNoSPI.Error(), "")
+		return notifyOf(wire.NO_ADDITIONAL_SAS), nil
+	}
+	child := &childSA{cfg: cfg, in: spi, out: out, proposal: chosen, local: local, remote: remote, nonceMin: lowest(in.nonceI, in.nonceR)}
+	sa.newChild(child, keys, false, old != nil)
+	list := []wire.Payload{&wire.SA{Proposals: []wire.Proposal{{Number: numbered[i].Number, SPI: spiBytes(spi), Proposal: chosen}}}}
+	if create {
+		list = append(list, &wire.Nonce{Data: in.nonceR})
+	}
+	if ke != nil {
+		list = append(list, ke)
+	}
+	return append(list, &wire.TS{Selectors: remote}, &wire.TS{Responder: true, Selectors: local}), child
+}
+
+// answerKE answers the key exchange of a chosen proposal, if it has one, and puts the shared secret into in.
+func (sa *ikeSA) answerKE(c *content, chosen suite.Proposal, in *keyInput) (*wire.KE, *wire.Notify) {
+	t, ok := chosen.Get(suite.TypeKE)
+	if !ok || t.ID == suite.KE_NONE {
+		return nil, nil
+	}
+	if c.ke == nil || c.ke.Group != t.ID {
+		return nil, &wire.Notify{Kind: wire.INVALID_KE_PAYLOAD, Data: binary.BigEndian.AppendUint16(nil, t.ID)}
+	}
+	ke, err := suite.NewKE(t.ID)
+	if err != nil {
+		return nil, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN}
+	}
+	public, shared, err := ke.Answer(sa.end.cfg.Rand, c.ke.Data)
+	if err != nil {
+		return nil, &wire.Notify{Kind: wire.INVALID_SYNTAX}
+	}
+	in.shared = shared
+	return &wire.KE{Group: t.ID, Data: public}, nil
+}
+
+// choosePolicy finds the child whose selectors meet those of the peer, and narrows (RFC 7296 2.9): one that needs no
+// narrowing before one that does, and otherwise the first.
+func (sa *ikeSA) choosePolicy(c *content, policies []*Child) (best *Child, local, remote []ts.Selector) {
+	bestWhole := false
+	for _, p := range policies {
+		l := ts.Narrow(c.tsr.Selectors, ts.Resolve(p.LocalTS, sa.path.Local.Addr()))
+		r := ts.Narrow(c.tsi.Selectors, ts.Resolve(p.RemoteTS, sa.path.Remote.Addr()))
+		if len(l) == 0 || len(r) == 0 {
+			continue
+		}
+		whole := slices.Equal(l, c.tsr.Selectors) && slices.Equal(r, c.tsi.Selectors)
+		if best == nil || whole && !bestWhole {
+			best, local, remote, bestWhole = p, l, r, whole
+		}
+	}
+	return best, local, remote
+}
+
+func (sa *ikeSA) explainSelectors(policies []*Child) string {
+	text := "configured are"
+	for _, p := range policies {
+		text += fmt.Sprintf(" %s: %v === %v;", p.Name, ts.Resolve(p.LocalTS, sa.path.Local.Addr()), ts.Resolve(p.RemoteTS, sa.path.Remote.Addr()))
+	}
+	return text + " local_ts of one side must overlap remote_ts of the other, both ways"
+}

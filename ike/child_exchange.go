@@ -1,0 +1,311 @@
+package ike
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/suite"
+	"github.com/culvert-vpn/culvert/ts"
+)
+
+// childOffer is what an initiator offers for a Child SA.
+type childOffer struct {
+	cfg       *Child
+	spi       uint32
+	proposals []suite.Proposal
+	tsi, tsr  []ts.Selector
+	nonce     []byte // nil in IKE_AUTH, which uses those of IKE_SA_INIT
+	group     uint16
+	private   suite.KEPrivate
+	public    []byte
+}
+
+// newOffer makes an offer; create is false in IKE_AUTH, which carries neither nonce nor key exchange (RFC 7296 1.2). group
+// overrides the first key exchange of the proposals.
+func (sa *ikeSA) newOffer(cfg *Child, create bool, group uint16) (*childOffer, error) {
+	o := &childOffer{
+		cfg: cfg,
+		tsi: ts.Resolve(cfg.LocalTS, sa.path.Local.Addr()),
+		tsr: ts.Resolve(cfg.RemoteTS, sa.path.Remote.Addr()),
+	}
+	o.proposals = cfg.Proposals
+	if !create {
+		o.proposals = withoutKE(cfg.Proposals)
+	} else if err := o.newKey(sa, group); err != nil {
+		return nil, err
+	}
+	spi, ok := sa.end.cfg.Datapath.AllocSPI()
+	if !ok {
+		o.release(sa)
+		return nil, errNoSPI
+	}
+	o.spi = spi
+	return o, nil
+}
+
+func withoutKE(list []suite.Proposal) []suite.Proposal {
+	out := make([]suite.Proposal, len(list))
+	for i, p := range list {
+		out[i] = p.WithoutKE()
+	}
+	return out
+}
+
+// newKey draws the nonce and, if the proposals have a key exchange, a private key.
+func (o *childOffer) newKey(sa *ikeSA, group uint16) error {
+	o.nonce = sa.end.random(nonceLen)
+	if o.group = group; group == 0 {
+		o.group = firstGroup(o.proposals)
+	}
+	if o.group == suite.KE_NONE {
+		return nil
+	}
+	ke, err := suite.NewKE(o.group)
+	if err != nil {
+		return err
+	}
+	o.private, o.public, err = ke.Offer(sa.end.cfg.Rand)
+	return err
+}
+
+// payloads of the offer (RFC 7296 1.2, 1.3.1).
+func (o *childOffer) payloads(create bool) []wire.Payload {
+	list := []wire.Payload{number(o.proposals, spiBytes(o.spi))}
+	if create {
+		list = append(list, &wire.Nonce{Data: o.nonce})
+		if o.private != nil {
+			list = append(list, &wire.KE{Group: o.group, Data: o.public})
+		}
+	}
+	return append(list, &wire.TS{Selectors: o.tsi}, &wire.TS{Responder: true, Selectors: o.tsr})
+}
+
+// release gives back what the offer holds.
+func (o *childOffer) release(sa *ikeSA) {
+	if o.private != nil {
+		o.private.Zero()
+		o.private = nil
+	}
+	if o.spi != 0 {
+		sa.end.cfg.Datapath.FreeSPI(o.spi)
+		o.spi = 0
+	}
+}
+
+// accept makes a Child SA of the answer to an offer, which must choose from it and may narrow it (RFC 7296 2.9, 3.3.6).
+func (o *childOffer) accept(sa *ikeSA, c *content, in keyInput) (*childSA, childKeys, error) {
+	p, ok := c.chosen(o.proposals, suite.ESP, 4)
+	if !ok {
+		return nil, childKeys{}, errors.New("the peer chose a proposal that was not offered")
+	}
+	out := binary.BigEndian.Uint32(p.SPI)
+	if out < 256 {
+		return nil, childKeys{}, errors.New("the peer chose a reserved SPI")
+	}
+	tsi, tsr := c.tsi.Selectors, c.tsr.Selectors
+	if len(tsi) == 0 || len(tsr) == 0 || !ts.Subset(tsi, o.tsi) || !ts.Subset(tsr, o.tsr) {
+		return nil, childKeys{}, errors.New("the peer chose traffic selectors that were not offered")
+	}
+	if t, chosen := p.Get(suite.TypeKE); chosen && t.ID != suite.KE_NONE {
+		if c.ke == nil || o.private == nil || t.ID != o.group || c.ke.Group != o.group {
+			return nil, childKeys{}, errors.New("the peer chose another key exchange than was offered")
+		}
+		shared, err := o.private.Finish(c.ke.Data)
+		if err != nil {
+			return nil, childKeys{}, fmt.Errorf("the peer's public value is invalid: %w", err)
+		}
+		in.shared = shared
+		defer clear(shared)
+	}
+	keys, err := sa.keys.childKeys(p.Proposal, in)
+	if err != nil {
+		return nil, childKeys{}, err
+	}
+	child := &childSA{cfg: o.cfg, in: o.spi, out: out, proposal: p.Proposal, local: tsi, remote: tsr, nonceMin: lowest(in.nonceI, in.nonceR)}
+	o.spi = 0
+	o.release(sa)
+	return child, keys, nil
+}
+
+// finishAuth takes the part of the IKE_AUTH answer that is about the child. Its failure leaves the IKE SA up (RFC 7296
+// 2.21.2).
+func (o *childOffer) finishAuth(sa *ikeSA, c *content) {
+	k := sa.end.keeperOf(sa.conn)
+	if r := c.refusal(); r != nil {
+		o.release(sa)
+		k.childFailed(sa, o.cfg, "the peer refuses: "+r.Kind.String(), remedyOf(r.Kind))
+		return
+	}
+	if err := shapeChildAuth.check(c); err != nil {
+		o.release(sa)
+		k.childFailed(sa, o.cfg, "the peer's answer has no child: "+err.Error(), "")
+		return
+	}
+	child, keys, err := o.accept(sa, c, sa.nonces)
+	if err != nil {
+		k.childFailed(sa, o.cfg, err.Error(), "")
+		sa.disown(o)
+		return
+	}
+	sa.newChild(child, keys, true, false)
+	child.event(ChildUp, child.traffic(), "")
+}
+
+// disown deletes at the peer what we could not accept of its answer.
+func (sa *ikeSA) disown(o *childOffer) {
+	sa.enqueue(&disown{spi: o.spi})
+	o.spi = 0
+	o.release(sa)
+}
+
+// disown deletes a Child SA that exists at the peer only. It holds the SPI until then.
+type disown struct{ spi uint32 }
+
+func (*disown) kind() wire.Exchange { return wire.INFORMATIONAL }
+func (x *disown) request(*ikeSA) ([]wire.Payload, bool) {
+	return []wire.Payload{&wire.Delete{Protocol: suite.ESP, SPIs: [][]byte{spiBytes(x.spi)}}}, true
+}
+func (x *disown) reply(sa *ikeSA, _ *content) { x.abandon(sa) }
+func (x *disown) abandon(sa *ikeSA)           { sa.end.cfg.Datapath.FreeSPI(x.spi) }
+func (*disown) clash(w wish, _ *childSA) verdict {
+	if w == theyRekeyIKE {
+		return refuse
+	}
+	return accept
+}
+
+// childExchange negotiates a Child SA in CREATE_CHILD_SA: a new one, or the successor of old (RFC 7296 1.3.1, 1.3.3).
+type childExchange struct {
+	cfg   *Child
+	old   *childSA
+	offer *childOffer
+	group uint16 // what INVALID_KE_PAYLOAD asked for
+	tries int
+	// theirs is the successor of old that the peer negotiated meanwhile.
+	theirs *childSA
+}
+
+func (*childExchange) kind() wire.Exchange { return wire.CREATE_CHILD_SA }
+
+func (x *childExchange) request(sa *ikeSA) ([]wire.Payload, bool) {
+	if !sa.isCurrent() || x.old != nil && (x.old.gone || x.old.deleting || x.old.successor != nil) {
+		return nil, false
+	}
+	var err error
+	if x.offer, err = sa.newOffer(x.cfg, true, x.group); err != nil {
+		sa.end.keeperOf(sa.conn).childFailed(sa, x.cfg, err.Error(), "")
+		return nil, false
+	}
+	payloads := x.offer.payloads(true)
+	if x.old != nil {
+		// The SPI that the sender of the notify expects to receive on (RFC 7296 1.3.3).
+		rekey := &wire.Notify{Protocol: suite.ESP, SPI: spiBytes(x.old.in), Kind: wire.REKEY_SA}
+		payloads = append([]wire.Payload{rekey}, payloads...)
+	}
+	return payloads, true
+}
+
+func (x *childExchange) abandon(sa *ikeSA) {
+	if x.offer != nil {
+		x.offer.release(sa)
+		x.offer = nil
+	}
+}
+
+// clash: RFC 7296 2.25.1. A Delete of the child that we rekey is answered as usual, as is its rekeying: redundant
+// successors are closed later, by their nonces.
+func (x *childExchange) clash(w wish, _ *childSA) verdict {
+	if w == theyRekeyIKE {
+		return refuse
+	}
+	return accept
+}
+
+func (x *childExchange) reply(sa *ikeSA, c *content) {
+	if r := c.refusal(); r != nil {
+		x.refused(sa, r)
+		return
+	}
+	k := sa.end.keeperOf(sa.conn)
+	if err := shapeChild.check(c); err != nil {
+		k.childFailed(sa, x.cfg, err.Error(), "")
+		sa.disown(x.offer)
+		x.retryRekey(sa)
+		return
+	}
+	in := keyInput{nonceI: x.offer.nonce, nonceR: c.nonce.Data}
+	child, keys, err := x.offer.accept(sa, c, in)
+	if err != nil {
+		k.childFailed(sa, x.cfg, err.Error(), "")
+		sa.disown(x.offer)
+		x.retryRekey(sa)
+		return
+	}
+	x.offer = nil
+	child.nonceMin = clone(child.nonceMin)
+	if x.old == nil {
+		sa.newChild(child, keys, true, false)
+		child.event(ChildUp, child.traffic(), "")
+		return
+	}
+	x.settle(sa, child, keys)
+}
+
+// settle decides, after a successor was agreed upon, whether the peer's crossing successor stays instead: the one made
+// with the lowest of the four nonces is closed by who made it, and who made the other closes the old (RFC 7296 2.8.1).
+func (x *childExchange) settle(sa *ikeSA, child *childSA, keys childKeys) {
+	if x.theirs != nil && !x.theirs.gone && bytes.Compare(child.nonceMin, x.theirs.nonceMin) < 0 {
+		sa.newChild(child, keys, true, true)
+		child.redundant = true
+		child.closeWith("the peer's successor stays")
+		return
+	}
+	if x.theirs != nil {
+		x.theirs.redundant = true
+	}
+	x.old.successor = child
+	sa.newChild(child, keys, true, false)
+	child.event(ChildRekeyed, child.traffic(), "")
+	x.old.closeWith("it was replaced")
+}
+
+// refused takes an error in the answer.
+func (x *childExchange) refused(sa *ikeSA, r *wire.Notify) {
+	x.abandon(sa)
+	switch {
+	case r.Kind == wire.TEMPORARY_FAILURE:
+		if x.theirs == nil {
+			sa.again(x, &x.tries)
+		}
+	case r.Kind == wire.INVALID_KE_PAYLOAD && x.takeGroup(r):
+		sa.enqueueFirst(x)
+	case r.Kind == wire.CHILD_SA_NOT_FOUND && x.old != nil:
+		// The peer closed it, and we know why if its own rekeying crossed ours (RFC 7296 2.8.1, 2.25).
+		if x.theirs == nil {
+			x.old.finish("the peer does not know it any more")
+		}
+	case x.old != nil && x.old.gone:
+	default:
+		sa.end.keeperOf(sa.conn).childFailed(sa, x.cfg, "the peer refuses: "+r.Kind.String(), remedyOf(r.Kind))
+		x.retryRekey(sa)
+	}
+}
+
+// takeGroup takes the key exchange that the peer wants instead, once, if we offered it (RFC 7296 1.3).
+func (x *childExchange) takeGroup(r *wire.Notify) bool {
+	if x.group != 0 || len(r.Data) != 2 {
+		return false
+	}
+	x.group = binary.BigEndian.Uint16(r.Data)
+	return offersGroup(x.cfg.Proposals, x.group)
+}
+
+// retryRekey tries to rekey again later, while the child lives.
+func (x *childExchange) retryRekey(sa *ikeSA) {
+	if x.old != nil && !x.old.gone {
+		x.old.rekeyAt = sa.end.now.Add(rekeyRetry + sa.end.jitter(rekeyRetry))
+	}
+}

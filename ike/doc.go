@@ -1,0 +1,20 @@
+// Package ike is an IKEv2 endpoint (RFC 7296): one state machine, without I/O, for all IKE SAs of a host.
+//
+// An Endpoint takes Inputs (a datagram, the time, a wish of the operator, news from the datapath) and returns Effects (send
+// this, install that, tell somebody). It reads no clock, opens no socket, starts no goroutine and logs nothing:
+//
+//	effects := endpoint.Handle(now, ike.Datagram{...})
+//	deadline, ok := endpoint.Deadline() // when to call Handle with a Tick
+//
+// # How it is built
+//
+// Establishing an IKE SA is states: expectInitReply, expectAuthReply and expectAuth are named for what they wait for and hold
+// what only that wait needs, so a spent Diffie-Hellman key or the first messages are out of reach afterwards.
+//
+// An established IKE SA is exchanges. Each thing that we can want of the peer (newChild, rekeyChild, deleteChildren, rekeyIKE,
+// deleteIKE, alive) is an exchange with three methods: request builds it, reply takes the answer, and clash says what to
+// do with a request of the peer that crosses it (RFC 7296 2.8.1, 2.8.2, 2.25).
+//
+// The window of an IKE SA (window.go) numbers the messages, repeats what is unanswered and answers what is repeated. A
+// connection's keeper (keeper.go) decides what should be up and when to try again.
+package ike

@@ -1,0 +1,130 @@
+package ike
+
+import (
+	"fmt"
+
+	"github.com/culvert-vpn/culvert/ident"
+	"github.com/culvert-vpn/culvert/natt"
+	"github.com/culvert-vpn/culvert/suite"
+	"github.com/culvert-vpn/culvert/ts"
+)
+
+// Effect is what the caller of Handle has to do. Effects are to be carried out in order.
+type Effect interface{ effect() }
+
+// Send sends an IKE message. Data is without the non-ESP marker, which belongs in front of it if Path.NATT. Data
+// belongs to the endpoint and stays unchanged until the next call.
+type Send struct {
+	Path natt.Path
+	Data []byte
+}
+
+// Dial asks to find the path to a connection's peer: to resolve its name, and to find the local address that reaches it.
+// The answer is a Resolved.
+type Dial struct{ Conn *Connection }
+
+// Install puts one direction of a Child SA in place.
+type Install struct {
+	Dir Direction
+	// SPI is ours for In, the peer's for Out. Pair is the inbound SPI in both and names the Child SA.
+	SPI, Pair uint32
+	// IKE is our SPI of the IKE SA.
+	IKE   uint64
+	Conn  *Connection
+	Child *Child
+
+	Encr, Integ suite.Transform
+	// EncKey and IntegKey pass to the caller, who zeroes them after use.
+	EncKey, IntegKey []byte
+	ESN              bool
+
+	Local, Remote []ts.Selector
+	Path          natt.Path
+	// Soft limits ask for an Expiring, hard ones end the Child SA; the time limits are kept by the endpoint.
+	Soft, Hard Lifetime
+}
+
+// Remove takes one direction of a Child SA away.
+type Remove struct {
+	Dir  Direction
+	SPI  uint32
+	Pair uint32
+}
+
+// Repath changes where the Child SAs of an IKE SA send to.
+type Repath struct {
+	IKE  uint64
+	Path natt.Path
+	// Pairs are the inbound SPIs of the Child SAs; borrowed until the next call.
+	Pairs []uint32
+}
+
+// Keepalive asks for a NAT keepalive on a path (RFC 3948 2.3), unless something was sent there of late.
+type Keepalive struct{ Path natt.Path }
+
+// Keys are the keys of an IKE SA, for a protocol analyser. They are only returned if Config.LogKeys is set.
+type Keys struct {
+	SPIi, SPIr             uint64
+	SKei, SKer, SKai, SKar []byte
+	Encr, Integ            suite.Transform
+}
+
+// Event is something worth telling. Its texts are safe to print: peer-supplied bytes are quoted, secrets never appear.
+type Event struct {
+	Kind EventKind
+	Conn string
+	// Child is set if the event is about a child.
+	Child string
+
+	SPIi, SPIr        uint64
+	Path              natt.Path
+	LocalID, RemoteID ident.ID
+	// SPIIn and SPIOut are the ESP SPIs of a child.
+	SPIIn, SPIOut uint32
+
+	// Text says what happened in a sentence, Remedy what to change and where; both may be empty.
+	Text, Remedy string
+}
+
+func (Send) effect()      {}
+func (Dial) effect()      {}
+func (Install) effect()   {}
+func (Remove) effect()    {}
+func (Repath) effect()    {}
+func (Keepalive) effect() {}
+func (Keys) effect()      {}
+func (Event) effect()     {}
+
+// EventKind says what an Event is about.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	Initiating   EventKind = iota + 1 // the first message is on its way
+	Established                       // the IKE SA is up, both ends are authenticated
+	Rekeyed                           // the IKE SA has a successor
+	Closed                            // the IKE SA is gone, as wanted by one side
+	Failed                            // the IKE SA could not be set up, or broke
+	ChildUp                           // a Child SA is up
+	ChildRekeyed                      // a Child SA has a successor
+	ChildDown                         // a Child SA is gone and has no successor
+	ChildFailed                       // a Child SA could not be set up
+	Retrying                          // the next attempt is scheduled
+	PathChanged                       // the peer is reached another way
+	Dropped                           // a message was not acted upon; Text is the reason
+	Warned                            // something to know that changes nothing
+)
+
+var eventNames = [...]string{
+	Initiating: "initiating", Established: "established", Rekeyed: "rekeyed", Closed: "closed", Failed: "failed",
+	ChildUp: "child-up", ChildRekeyed: "child-rekeyed", ChildDown: "child-down", ChildFailed: "child-failed",
+	Retrying: "retrying", PathChanged: "path-changed", Dropped: "dropped", Warned: "warning",
+}
+
+// String is the kind in lower case, with hyphens.
+func (k EventKind) String() string {
+	if int(k) < len(eventNames) && eventNames[k] != "" {
+		return eventNames[k]
+	}
+	return fmt.Sprintf("event-%d", uint8(k))
+}

@@ -1,0 +1,319 @@
+package ike
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/natt"
+)
+
+// Limits on what a peer that is not authenticated can make us keep.
+const (
+	// maxHalfOpen is how many IKE SAs may be half-open as responder, in all.
+	maxHalfOpen = 1024
+	// maxHalfOpenPerAddress is how many of them one address may have.
+	maxHalfOpenPerAddress = 64
+	// halfOpenTime is how long one waits for its IKE_AUTH request.
+	halfOpenTime = 30 * time.Second
+)
+
+// Endpoint is all the IKE SAs of a host. It is not safe for concurrent use: one goroutine owns it.
+type Endpoint struct {
+	cfg     Config
+	now     time.Time
+	effects []Effect
+
+	// sas are found by our SPI; initial are those of them whose first request came from a peer, by that request's
+	// sender, to recognise the request when it is repeated.
+	sas      map[uint64]*ikeSA
+	initial  map[initialKey]*ikeSA
+	halfOpen map[netip.Addr]int
+	// order holds the IKE SAs in the order of their making: what walks over all of them must not depend on a map.
+	order []*ikeSA
+	// children are all installed Child SAs by inbound SPI.
+	children map[uint32]*childSA
+	keepers  []*keeper
+	agenda   agenda
+	// touched are the IKE SAs that were changed by the current input.
+	touched  []*ikeSA
+	shutting bool
+	// nextMismatch is when a wrong secret may be explained again.
+	nextMismatch time.Time
+}
+
+type initialKey struct {
+	spiI uint64
+	from netip.AddrPort
+}
+
+// New returns an endpoint for cfg. The first Handle, with a Tick say, starts what the configuration wants started.
+func New(cfg Config) *Endpoint {
+	if cfg.Retransmit == (Retransmit{}) {
+		cfg.Retransmit = DefaultRetransmit
+	}
+	e := &Endpoint{
+		cfg:      cfg,
+		sas:      make(map[uint64]*ikeSA),
+		initial:  make(map[initialKey]*ikeSA),
+		halfOpen: make(map[netip.Addr]int),
+		children: make(map[uint32]*childSA),
+	}
+	for _, c := range cfg.Connections {
+		e.keepers = append(e.keepers, newKeeper(e, c))
+	}
+	return e
+}
+
+// Handle takes one input and returns what is to be done about it, in order. now must not go back between calls.
+// The effects belong to the caller until the next call.
+func (e *Endpoint) Handle(now time.Time, in Input) []Effect {
+	if e.now.IsZero() {
+		e.start(now)
+	}
+	if now.After(e.now) {
+		e.now = now
+	}
+	switch in := in.(type) {
+	case Datagram:
+		e.datagram(in)
+	case Tick:
+		e.tick()
+	case Initiate:
+		e.eachKeeper(in.Conn, func(k *keeper) { k.initiate(in.Child) })
+	case Terminate:
+		e.eachKeeper(in.Conn, func(k *keeper) { k.terminate(in.Child) })
+	case Rekey:
+		e.eachKeeper(in.Conn, func(k *keeper) { k.rekey(in.Child) })
+	case Acquire:
+		e.eachKeeper(in.Conn, func(k *keeper) { k.acquire(in.Child) })
+	case Resolved:
+		e.eachKeeper(in.Conn, func(k *keeper) { k.resolved(in) })
+	case Expiring:
+		e.onChild(in.SPI, func(c *childSA) { c.limitReached(in.Hard) })
+	case Used:
+		e.onChild(in.SPI, (*childSA).used)
+	case Moved:
+		e.onChild(in.SPI, func(c *childSA) { c.sa.follow(in.Path) })
+	case Shutdown:
+		e.shutdown()
+	}
+	e.settle()
+	effects := e.effects
+	e.effects = nil
+	return effects
+}
+
+// Deadline is when Handle wants a Tick; ok is false if it waits for nothing.
+func (e *Endpoint) Deadline() (at time.Time, ok bool) { return e.agenda.next() }
+
+// Idle reports whether nothing is left of any IKE SA but answers kept for a peer that may ask again.
+func (e *Endpoint) Idle() bool {
+	for _, sa := range e.order {
+		if !sa.isGone() {
+			return false
+		}
+	}
+	return true
+}
+
+// start puts the keepers to work.
+func (e *Endpoint) start(now time.Time) {
+	e.now = now
+	for _, k := range e.keepers {
+		k.plan()
+	}
+}
+
+func (e *Endpoint) eachKeeper(conn string, do func(*keeper)) {
+	for _, k := range e.keepers {
+		if k.conn.Name == conn {
+			do(k)
+		}
+	}
+}
+
+func (e *Endpoint) keeperOf(c *Connection) *keeper {
+	for _, k := range e.keepers {
+		if k.conn == c {
+			return k
+		}
+	}
+	return nil
+}
+
+func (e *Endpoint) onChild(spi uint32, do func(*childSA)) {
+	if c := e.children[spi]; c != nil {
+		do(c)
+		e.touch(c.sa)
+	}
+}
+
+// tick runs whatever is due.
+func (e *Endpoint) tick() {
+	for owner := e.agenda.due(e.now); owner != nil; owner = e.agenda.due(e.now) {
+		owner.fire()
+		e.settle()
+	}
+}
+
+// touch notes that an IKE SA may have something to send, and a new deadline.
+func (e *Endpoint) touch(sa *ikeSA) {
+	if !sa.touched {
+		sa.touched = true
+		e.touched = append(e.touched, sa)
+	}
+}
+
+// settle lets touched IKE SAs and their keepers go on.
+func (e *Endpoint) settle() {
+	for len(e.touched) > 0 {
+		sa := e.touched[0]
+		e.touched = e.touched[1:]
+		sa.touched = false
+		sa.pump()
+		sa.scheduleChildren()
+		if sa.removed {
+			e.agenda.set(&sa.entry, time.Time{})
+			continue
+		}
+		e.agenda.set(&sa.entry, sa.timers.next())
+	}
+	for _, k := range e.keepers {
+		if k.stale {
+			k.stale = false
+			k.plan()
+		}
+	}
+	if len(e.touched) > 0 {
+		e.settle()
+	}
+}
+
+func (e *Endpoint) shutdown() {
+	e.shutting = true
+	for _, k := range e.keepers {
+		k.rest()
+	}
+	for _, sa := range append([]*ikeSA(nil), e.order...) {
+		sa.close("the endpoint shuts down")
+		e.touch(sa)
+	}
+}
+
+func (e *Endpoint) emit(x Effect) { e.effects = append(e.effects, x) }
+
+func (e *Endpoint) send(p natt.Path, b []byte) { e.emit(Send{Path: p, Data: b}) }
+
+// datagram finds the IKE SA of a message, or starts one.
+func (e *Endpoint) datagram(d Datagram) {
+	h, err := wire.ParseHeader(d.Data)
+	if err != nil {
+		e.drop(d, "malformed header")
+		return
+	}
+	if h.Major != 2 {
+		e.otherVersion(d, h)
+		return
+	}
+	sa := e.find(d, h)
+	if sa == nil && h.Exchange == wire.IKE_SA_INIT && !h.Response && h.SPIr == 0 {
+		e.respond(d)
+		return
+	}
+	if sa == nil {
+		e.drop(d, "unknown IKE SPI")
+		return
+	}
+	m, err := wire.Parse(d.Data)
+	if err != nil {
+		e.drop(d, "malformed message")
+		return
+	}
+	e.touch(sa)
+	sa.state.message(sa, d, m)
+}
+
+// find returns the IKE SA that a message is meant for. The Initiator flag tells whose SPI is whose (RFC 7296 3.1).
+func (e *Endpoint) find(d Datagram, h wire.Header) *ikeSA {
+	if h.SPIi == 0 {
+		return nil
+	}
+	if h.Initiator && h.SPIr == 0 {
+		return e.initial[initialKey{h.SPIi, d.Path.Remote}]
+	}
+	ours, theirs := h.SPIi, h.SPIr
+	if h.Initiator {
+		ours, theirs = theirs, ours
+	}
+	sa := e.sas[ours]
+	if sa == nil || sa.initiator == h.Initiator {
+		return nil
+	}
+	if known := sa.peerSPI(); known != 0 && known != theirs {
+		return nil
+	}
+	return sa
+}
+
+// otherVersion answers a request of a higher major version with the one that we speak (RFC 7296 2.5). IKEv1 gets
+// no answer: it has no such notify.
+func (e *Endpoint) otherVersion(d Datagram, h wire.Header) {
+	if h.Major < 2 {
+		e.drop(d, "IKEv1")
+		return
+	}
+	e.drop(d, "unknown major version")
+	if h.Response {
+		return
+	}
+	h.Major, h.Minor, h.Response, h.Initiator = 2, 0, true, false
+	e.send(d.Path, wire.AppendMessage(nil, h, []wire.Payload{&wire.Notify{Kind: wire.INVALID_MAJOR_VERSION}}))
+}
+
+// drop tells of a message that is not acted upon.
+func (e *Endpoint) drop(d Datagram, why string) {
+	e.emit(Event{Kind: Dropped, Path: d.Path, Text: why})
+}
+
+// randomness that fails leaves nothing to fall back to.
+func (e *Endpoint) random(n int) []byte {
+	b := make([]byte, n)
+	if _, err := io.ReadFull(e.cfg.Rand, b); err != nil {
+		panic(fmt.Sprintf("ike: no randomness: %v", err))
+	}
+	return b
+}
+
+// jitter is a random duration in [0, d).
+func (e *Endpoint) jitter(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return time.Duration(binary.BigEndian.Uint64(e.random(8)) % uint64(d))
+}
+
+// newSPI is an unused IKE SPI of ours; zero is none (RFC 7296 2.6).
+func (e *Endpoint) newSPI() uint64 {
+	for {
+		spi := binary.BigEndian.Uint64(e.random(8))
+		if spi != 0 && e.sas[spi] == nil {
+			return spi
+		}
+	}
+}
+
+var errNoSPI = errors.New("no inbound SPI is free")
+
+// retransmitTries is how often an unanswered request is repeated. Closing is not worth the full patience while
+// shutting down.
+func (e *Endpoint) retransmitTries(sa *ikeSA) int {
+	if e.shutting {
+		return min(1, e.cfg.Retransmit.Tries)
+	}
+	return e.cfg.Retransmit.Tries
+}

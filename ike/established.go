@@ -1,0 +1,244 @@
+package ike
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/suite"
+)
+
+var zeroTime time.Time
+
+// established is the state after IKE_AUTH: both ends may send requests.
+type established struct {
+	// closing: our Delete of the IKE SA is under way or about to be.
+	closing bool
+}
+
+func (s *established) String() string {
+	if s.closing {
+		return "closing"
+	}
+	return "established"
+}
+
+func (s *established) silence(sa *ikeSA) { sa.dead() }
+
+func (s *established) message(sa *ikeSA, d Datagram, m *wire.Message) {
+	h := m.Header
+	repeated := !h.Response && h.MessageID == sa.win.expect-1 && sa.win.answer != nil
+	switch {
+	case h.Exchange == wire.IKE_SA_INIT:
+		sa.end.drop(d, "IKE_SA_INIT for an established IKE SA")
+		return
+	case h.Response && (sa.win.out == nil || h.MessageID != sa.win.out.id):
+		sa.end.drop(d, "answer to no request")
+		return
+	case !h.Response && !repeated && h.MessageID != sa.win.expect:
+		sa.end.drop(d, "message ID outside the window")
+		return
+	}
+	c, ok, err := sa.open(d, m)
+	if !ok {
+		return
+	}
+	sa.heard = sa.end.now
+	if repeated {
+		sa.repeat(d)
+		return
+	}
+	sa.follow(d.Path)
+	if h.Response {
+		sa.takeAnswer(d, h, c, err)
+		return
+	}
+	sa.takeRequest(d, h, c, err)
+}
+
+// repeat sends the last answer again, byte by byte, to where the request came from (RFC 7296 2.1).
+func (sa *ikeSA) repeat(d Datagram) {
+	sa.end.send(d.Path, sa.win.answer)
+}
+
+// reply answers the peer's current request and keeps the answer for when it asks again.
+func (sa *ikeSA) reply(kind wire.Exchange, payloads []wire.Payload) {
+	id := sa.win.expect
+	sa.win.expect++
+	sa.win.answer = sa.seal(kind, id, true, payloads)
+	sa.end.send(sa.path, sa.win.answer)
+}
+
+// takeAnswer gives the answer to the exchange that waits for it.
+func (sa *ikeSA) takeAnswer(d Datagram, h wire.Header, c *content, err error) {
+	x := sa.win.out.exchange
+	if h.Exchange != x.kind() {
+		sa.end.drop(d, "answer of another exchange")
+		return
+	}
+	sa.answered()
+	if err != nil {
+		// The states of the two ends may differ now (RFC 7296 2.21.3): start over.
+		x.abandon(sa)
+		sa.event(Failed, "malformed answer: "+err.Error(), "")
+		sa.close("the peer's answer was malformed")
+		return
+	}
+	x.reply(sa, c)
+}
+
+// takeRequest answers a request of the peer.
+func (sa *ikeSA) takeRequest(d Datagram, h wire.Header, c *content, err error) {
+	if h.Exchange != wire.CREATE_CHILD_SA && h.Exchange != wire.INFORMATIONAL {
+		sa.end.drop(d, "request that has no place in an established IKE SA")
+		return
+	}
+	if err != nil {
+		n, fatal := complaint(err)
+		sa.reply(h.Exchange, []wire.Payload{n})
+		if fatal {
+			sa.event(Failed, "malformed request: "+err.Error(), "")
+			sa.linger()
+		}
+		return
+	}
+	if h.Exchange == wire.INFORMATIONAL {
+		sa.inform(c)
+		return
+	}
+	if _, deleting := sa.outstanding().(*deleteIKE); deleting || sa.successor != nil {
+		sa.reply(h.Exchange, notifyOf(wire.TEMPORARY_FAILURE))
+		return
+	}
+	sa.reply(h.Exchange, sa.create(c))
+}
+
+// create answers CREATE_CHILD_SA: new keys for the IKE SA, new keys for a child, or a new child (RFC 7296 1.3).
+func (sa *ikeSA) create(c *content) []wire.Payload {
+	if c.sa == nil {
+		return sa.malformed(shapeChild.check(c))
+	}
+	if c.sa.Proposals[0].Protocol == suite.IKE {
+		if err := shapeRekeyIKE.check(c); err != nil {
+			return sa.malformed(err)
+		}
+		if sa.clash(theyRekeyIKE, nil) == refuse {
+			return notifyOf(wire.TEMPORARY_FAILURE)
+		}
+		return sa.answerRekeyIKE(c)
+	}
+	if err := shapeChild.check(c); err != nil {
+		return sa.malformed(err)
+	}
+	n := c.notify(wire.REKEY_SA)
+	if n == nil {
+		if sa.clash(theyCreateChild, nil) == refuse {
+			return notifyOf(wire.TEMPORARY_FAILURE)
+		}
+		return sa.answerNewChild(c)
+	}
+	old := sa.childByOut(n)
+	if old == nil {
+		// The SPI is copied (RFC 7296 2.25).
+		return []wire.Payload{&wire.Notify{Protocol: n.Protocol, SPI: n.SPI, Kind: wire.CHILD_SA_NOT_FOUND}}
+	}
+	if sa.clash(theyRekeyChild, old) == refuse {
+		return notifyOf(wire.TEMPORARY_FAILURE)
+	}
+	return sa.answerRekeyChild(c, old)
+}
+
+// malformed answers a request with payloads missing. The IKE SA ends with it (RFC 7296 2.21.3).
+func (sa *ikeSA) malformed(err error) []wire.Payload {
+	sa.event(Failed, fmt.Sprintf("malformed request: %v", err), "")
+	sa.state = &established{closing: true}
+	sa.timers[timerGiveUp] = sa.end.now
+	return notifyOf(wire.INVALID_SYNTAX)
+}
+
+// inform answers INFORMATIONAL: a Delete of the IKE SA or of children, errors, or nothing but a sign of life (RFC 7296
+// 1.4).
+func (sa *ikeSA) inform(c *content) {
+	var payloads []wire.Payload
+	for _, d := range c.deletes {
+		if d.Protocol == suite.IKE {
+			sa.deletedByPeer()
+			return
+		}
+	}
+	if n := c.notify(wire.AUTHENTICATION_FAILED); n != nil {
+		// The initiator did not accept our AUTH (RFC 7296 2.21.2).
+		sa.reply(wire.INFORMATIONAL, nil)
+		sa.event(Failed, "the peer does not accept our AUTH", "the secret or the identity that the peer expects of us is another: its log says which")
+		sa.linger()
+		return
+	}
+	for _, d := range c.deletes {
+		if d.Protocol == suite.ESP {
+			if spis := sa.deleteChildren(d.SPIs); len(spis) > 0 {
+				payloads = append(payloads, &wire.Delete{Protocol: suite.ESP, SPIs: spis})
+			}
+		}
+	}
+	sa.reply(wire.INFORMATIONAL, payloads)
+}
+
+// deletedByPeer answers the peer's Delete of the IKE SA.
+func (sa *ikeSA) deletedByPeer() {
+	if x, ok := sa.outstanding().(*rekeyIKE); ok && x.theirs != nil {
+		// The peer did not notice that both were rekeying: its successor stays (RFC 7296 2.8.2).
+		sa.succeed(x.theirs)
+		x.theirs = nil
+	}
+	sa.reply(wire.INFORMATIONAL, nil)
+	conn, had := sa.conn, sa.successor
+	if had == nil {
+		sa.event(Closed, "the peer closed the IKE SA", "")
+		for _, c := range sa.children {
+			c.closedByPeer = true
+		}
+	}
+	sa.linger()
+	if had == nil && conn != nil {
+		sa.end.keeperOf(conn).closedByPeer()
+	}
+}
+
+// close deletes the IKE SA. The children go at once.
+func (sa *ikeSA) close(why string) {
+	switch s := sa.state.(type) {
+	case lingering:
+	case *established:
+		if s.closing {
+			return
+		}
+		s.closing = true
+		if out := sa.win.out; out != nil && out.exchange != nil {
+			// The Delete waits for its turn; the answer to what is under way is of no interest any more.
+			out.exchange.abandon(sa)
+			out.exchange = orphan{out.exchange.kind()}
+		}
+		sa.vacate()
+		sa.timers = timers{timerRetransmit: sa.timers[timerRetransmit]}
+		sa.enqueue(&deleteIKE{why: why})
+	default:
+		sa.remove()
+	}
+}
+
+// lingering answers the last request of the peer when it is repeated, and nothing else.
+type lingering struct{}
+
+func (lingering) String() string    { return "closed" }
+func (lingering) silence(sa *ikeSA) { sa.remove() }
+
+func (lingering) message(sa *ikeSA, d Datagram, m *wire.Message) {
+	h := m.Header
+	if h.Response || sa.win.answer == nil || h.MessageID != sa.win.expect-1 {
+		sa.end.drop(d, "message for a closed IKE SA")
+		return
+	}
+	if _, ok, _ := sa.open(d, m); ok {
+		sa.repeat(d)
+	}
+}

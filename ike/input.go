@@ -1,0 +1,68 @@
+package ike
+
+import "github.com/culvert-vpn/culvert/natt"
+
+// Input is something that happened, for Handle.
+type Input interface{ input() }
+
+// Datagram is an IKE message that arrived. Data is without the non-ESP marker; it is borrowed for the call and
+// decrypted in place. Path.Local is the address it was sent to.
+type Datagram struct {
+	Path natt.Path
+	Data []byte
+}
+
+// Tick says that Deadline has come.
+type Tick struct{}
+
+// Initiate asks for a child of a connection, or for all its children if Child is empty.
+type Initiate struct{ Conn, Child string }
+
+// Terminate asks to close a child of a connection, or the whole connection if Child is empty, and not to
+// bring it back before the next Initiate.
+type Terminate struct{ Conn, Child string }
+
+// Rekey asks for new keys: of a child of a connection, or of its IKE SA if Child is empty.
+type Rekey struct{ Conn, Child string }
+
+// Resolved answers a Dial: the path to the peer, or why there is none.
+type Resolved struct {
+	Conn string
+	Path natt.Path
+	Err  error
+}
+
+// Acquire says that a packet asked for a child that is not up.
+type Acquire struct{ Conn, Child string }
+
+// Expiring says that a Child SA reached a limit of bytes or packets. SPI is its inbound SPI whichever direction
+// reached the limit; Hard that nothing more can be carried.
+type Expiring struct {
+	SPI  uint32
+	Hard bool
+}
+
+// Used says that the first packet authenticated under an inbound SPI.
+type Used struct{ SPI uint32 }
+
+// Moved says that a packet, the newest so far, authenticated under an inbound SPI from another address than the
+// one the Child SA sends to.
+type Moved struct {
+	SPI  uint32
+	Path natt.Path
+}
+
+// Shutdown asks to delete every IKE SA. The endpoint is finished when Idle reports so.
+type Shutdown struct{}
+
+func (Datagram) input()  {}
+func (Tick) input()      {}
+func (Initiate) input()  {}
+func (Terminate) input() {}
+func (Rekey) input()     {}
+func (Resolved) input()  {}
+func (Acquire) input()   {}
+func (Expiring) input()  {}
+func (Used) input()      {}
+func (Moved) input()     {}
+func (Shutdown) input()  {}

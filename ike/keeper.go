@@ -1,0 +1,354 @@
+package ike
+
+import (
+	"fmt"
+	"time"
+)
+
+const (
+	// backoffMin and backoffMax bound the wait between attempts; it doubles from one to the other.
+	backoffMin = time.Second
+	backoffMax = time.Minute
+	// courtesy is how long a responder leaves it to the initiator to negotiate the children.
+	courtesy = 2 * time.Second
+)
+
+// keeper decides for a connection what should be up, and when to try again.
+type keeper struct {
+	end      *Endpoint
+	conn     *Connection
+	children []*keptChild
+	entry    entry
+
+	dialing bool
+	// attempts without success, and not before when the next one is made
+	attempts int
+	notYet   time.Time
+	// stale asks for a new plan when the current input is dealt with.
+	stale   bool
+	resting bool
+}
+
+// keptChild is what a keeper knows of one child.
+type keptChild struct {
+	cfg *Child
+	// keep it up for ever; bring it up once; held: down by order of the operator.
+	keep, once, held bool
+	attempts         int
+	notYet           time.Time
+}
+
+func newKeeper(e *Endpoint, c *Connection) *keeper {
+	k := &keeper{end: e, conn: c}
+	for _, cfg := range c.Children {
+		k.children = append(k.children, &keptChild{cfg: cfg, keep: cfg.KeepUp()})
+	}
+	k.entry.owner = k
+	return k
+}
+
+// changed asks for a new plan.
+func (k *keeper) changed() { k.stale = true }
+
+// fire makes a new plan: a wait is over.
+func (k *keeper) fire() { k.stale = true }
+
+// rest ends all endeavours.
+func (k *keeper) rest() { k.resting = true }
+
+// backoff is the wait after a number of failed attempts, with jitter so that peers do not march in step.
+func (k *keeper) backoff(attempts int) time.Duration {
+	d := backoffMin << min(attempts-1, 10)
+	d = min(d, backoffMax)
+	return d*3/4 + k.end.jitter(d/2)
+}
+
+// plan compares what should be up with what is, and starts what is missing.
+func (k *keeper) plan() {
+	k.end.agenda.set(&k.entry, zeroTime)
+	if k.resting {
+		return
+	}
+	sa := k.current()
+	var missing []*keptChild
+	for _, c := range k.children {
+		switch {
+		case k.hasChild(c.cfg):
+			c.once, c.attempts, c.notYet = false, 0, zeroTime
+		case c.keep || c.once:
+			missing = append(missing, c)
+		}
+	}
+	if len(missing) == 0 {
+		return
+	}
+	if sa == nil {
+		k.dial()
+		return
+	}
+	now := k.end.now
+	for _, c := range missing {
+		if k.isNegotiating(sa, c.cfg) {
+			continue
+		}
+		if c.notYet.After(now) {
+			k.wakeAt(c.notYet)
+			continue
+		}
+		sa.enqueue(&childExchange{cfg: c.cfg})
+		k.end.touch(sa)
+	}
+}
+
+func (k *keeper) wakeAt(at time.Time) {
+	if k.entry.index != 0 {
+		at = earlier(k.entry.at, at)
+	}
+	k.end.agenda.set(&k.entry, at)
+}
+
+// dial asks for the path to the peer, unless an attempt is under way, or it is too early, or the peer cannot be called.
+func (k *keeper) dial() {
+	switch {
+	case k.conn.RemoteHost == "" || k.dialing || k.isCalling():
+	case k.notYet.After(k.end.now):
+		k.wakeAt(k.notYet)
+	default:
+		k.dialing = true
+		k.end.emit(Dial{Conn: k.conn})
+	}
+}
+
+// resolved goes on with a path.
+func (k *keeper) resolved(r Resolved) {
+	if !k.dialing {
+		return
+	}
+	k.dialing = false
+	if k.resting {
+		return
+	}
+	if r.Err != nil {
+		k.end.emit(Event{Kind: Failed, Conn: k.conn.Name, Text: r.Err.Error()})
+		k.failed(r.Err.Error())
+		return
+	}
+	if k.current() != nil {
+		k.stale = true
+		return
+	}
+	for _, c := range k.children {
+		if c.keep || c.once {
+			k.end.initiate(k.conn, c.cfg, r.Path)
+			return
+		}
+	}
+}
+
+// current is the IKE SA that new children go into, or nil.
+func (k *keeper) current() *ikeSA {
+	for _, sa := range k.end.order {
+		if sa.conn == k.conn && sa.isCurrent() {
+			return sa
+		}
+	}
+	return nil
+}
+
+// isCalling reports whether we are setting up an IKE SA.
+func (k *keeper) isCalling() bool {
+	for _, sa := range k.end.order {
+		if sa.conn == k.conn && sa.initiator && !sa.removed {
+			switch sa.state.(type) {
+			case *expectInitReply, *expectAuthReply:
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hasChild reports whether a Child SA of a policy is up.
+func (k *keeper) hasChild(cfg *Child) bool {
+	for _, sa := range k.end.order {
+		for _, c := range sa.children {
+			if c.cfg == cfg && !c.gone && !c.redundant && !(c.deleting && c.successor == nil) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (k *keeper) isNegotiating(sa *ikeSA, cfg *Child) bool {
+	return sa.hasExchange(func(x exchange) bool { c, ok := x.(*childExchange); return ok && c.cfg == cfg })
+}
+
+// initiate brings a child up by order of the operator; all children if the name is empty.
+func (k *keeper) initiate(child string) {
+	k.attempts, k.notYet = 0, zeroTime
+	k.named(child, func(c *keptChild) {
+		c.held, c.keep, c.once = false, c.cfg.KeepUp(), true
+		c.attempts, c.notYet = 0, zeroTime
+	})
+	k.stale = true
+}
+
+// acquire brings a child up because a packet asks for it.
+func (k *keeper) acquire(child string) {
+	k.named(child, func(c *keptChild) {
+		if !c.held && c.cfg.StartAction != None && !c.once {
+			c.once = true
+			k.stale = true
+		}
+	})
+}
+
+// want brings a child back after its IKE SA is closed for a good reason.
+func (k *keeper) want(cfg *Child) {
+	k.named(cfg.Name, func(c *keptChild) { c.once = true })
+	k.attempts, k.notYet = 0, zeroTime
+}
+
+// terminate closes a child by order of the operator; the whole connection if the name is empty.
+func (k *keeper) terminate(child string) {
+	k.named(child, func(c *keptChild) { c.held, c.keep, c.once = true, false, false })
+	for _, sa := range append([]*ikeSA(nil), k.end.order...) {
+		if sa.conn != k.conn {
+			continue
+		}
+		k.end.touch(sa)
+		if child == "" {
+			sa.close("the operator closed it")
+			continue
+		}
+		for _, c := range append([]*childSA(nil), sa.children...) {
+			if c.cfg.Name == child {
+				c.closeWith("the operator closed it")
+			}
+		}
+	}
+}
+
+// rekey gives new keys to a child, or to the IKE SA if the name is empty.
+func (k *keeper) rekey(child string) {
+	for _, sa := range append([]*ikeSA(nil), k.end.order...) {
+		if sa.conn != k.conn {
+			continue
+		}
+		if child == "" {
+			sa.startRekey()
+			continue
+		}
+		for _, c := range sa.children {
+			if c.cfg.Name == child {
+				c.startRekey()
+			}
+		}
+	}
+}
+
+func (k *keeper) named(child string, do func(*keptChild)) {
+	for _, c := range k.children {
+		if child == "" || c.cfg.Name == child {
+			do(c)
+		}
+	}
+}
+
+// failed counts an attempt that did not lead to an IKE SA.
+func (k *keeper) failed(why string) {
+	k.attempts++
+	if t := k.conn.KeyingTries; t > 0 && k.attempts >= t {
+		for _, c := range k.children {
+			c.once = false
+		}
+	}
+	wait := k.backoff(k.attempts)
+	k.notYet = k.end.now.Add(wait)
+	k.stale = true
+	for _, c := range k.children {
+		if c.keep || c.once {
+			k.end.emit(Event{Kind: Retrying, Conn: k.conn.Name, Text: fmt.Sprintf("attempt %d failed (%s), next in %v", k.attempts, why, wait.Round(time.Second/10))})
+			return
+		}
+	}
+}
+
+// childFailed counts an attempt to set up a child, in an IKE SA that stays.
+func (k *keeper) childFailed(sa *ikeSA, cfg *Child, text, remedy string) {
+	sa.end.emit(sa.describe(Event{Kind: ChildFailed, Child: cfg.Name, Text: text, Remedy: remedy}))
+	k.named(cfg.Name, func(c *keptChild) {
+		c.attempts++
+		if t := k.conn.KeyingTries; t > 0 && c.attempts >= t {
+			c.once = false
+		}
+		c.notYet = k.end.now.Add(k.backoff(c.attempts))
+	})
+	k.stale = true
+}
+
+// succeeded is called for every IKE SA that is established by IKE_AUTH.
+func (k *keeper) succeeded(sa *ikeSA) {
+	k.attempts, k.notYet = 0, zeroTime
+	k.stale = true
+	if !sa.initiator {
+		for _, c := range k.children {
+			c.notYet = k.end.now.Add(courtesy + k.end.jitter(courtesy))
+		}
+	}
+	for _, other := range append([]*ikeSA(nil), k.end.order...) {
+		if other != sa && other.conn == k.conn {
+			k.reconcile(sa, other)
+		}
+	}
+}
+
+// reconcile decides between a new IKE SA and another one of the same connection.
+func (k *keeper) reconcile(sa, other *ikeSA) {
+	if _, calling := other.state.(*expectInitReply); calling && !sa.initiator && k.conn.RemoteHost != "" {
+		// The peer was faster than our own call.
+		other.remove()
+		return
+	}
+	if !other.isCurrent() || !other.localID.Equal(sa.localID) || !other.remoteID.Equal(sa.remoteID) {
+		return
+	}
+	crossed := other.initiator != sa.initiator && other.established.After(sa.born)
+	switch {
+	case crossed:
+		// Both called at the same time. As with a rekey, the one with the lowest nonce is closed by who began it (RFC
+		// 7296 2.8.2).
+		loser := sa
+		if string(other.nonceMin) < string(sa.nonceMin) {
+			loser = other
+		}
+		if loser.initiator {
+			loser.close("the peer called at the same time")
+			k.end.touch(loser)
+		}
+	case k.conn.Unique == UniqueReplace:
+		other.close("the peer is connected anew, and unique = replace")
+		k.end.touch(other)
+	}
+}
+
+// peerVanished is called when the peer of an established IKE SA does not answer any more.
+func (k *keeper) peerVanished() {
+	k.ended(func(c *Child) Action { return c.DPDAction })
+}
+
+// closedByPeer is called when the peer closed the IKE SA.
+func (k *keeper) closedByPeer() {
+	k.ended(func(c *Child) Action { return c.CloseAction })
+}
+
+func (k *keeper) ended(action func(*Child) Action) {
+	for _, c := range k.children {
+		if action(c.cfg) == Start && !c.held {
+			c.once = true
+		}
+	}
+	k.notYet = k.end.now.Add(k.end.jitter(backoffMin))
+	k.stale = true
+}

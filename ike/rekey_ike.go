@@ -1,0 +1,286 @@
+package ike
+
+import (
+	"bytes"
+	"encoding/binary"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/suite"
+)
+
+// replacedTime is how long a replaced IKE SA waits for the peer's Delete before it sends one itself.
+const replacedTime = 30 * time.Second
+
+// scheduleLifetime sets when the IKE SA is rekeyed, set up anew, closed and probed.
+func (sa *ikeSA) scheduleLifetime() {
+	now, c := sa.end.now, sa.conn
+	if c.RekeyTime > 0 {
+		sa.timers[timerRekey] = now.Add(c.RekeyTime - sa.end.jitter(min(c.RandTime, c.RekeyTime)))
+		sa.timers[timerExpire] = now.Add(c.RekeyTime + c.OverTime)
+	}
+	if c.ReauthTime > 0 {
+		sa.timers[timerReauth] = now.Add(c.ReauthTime - sa.end.jitter(min(c.RandTime, c.ReauthTime)))
+		sa.timers[timerExpire] = earlier(sa.timers[timerExpire], now.Add(c.ReauthTime+c.OverTime))
+	}
+	if c.DPDDelay > 0 {
+		sa.timers[timerProbe] = now.Add(c.DPDDelay)
+	}
+	if sa.nat.LocalNAT {
+		sa.keepalive()
+	}
+}
+
+// startRekey asks for a successor of the IKE SA, once.
+func (sa *ikeSA) startRekey() {
+	if !sa.isCurrent() || sa.hasExchange(func(x exchange) bool { _, ok := x.(*rekeyIKE); return ok }) {
+		return
+	}
+	sa.enqueue(&rekeyIKE{})
+	sa.end.touch(sa)
+}
+
+// reauthenticate sets the IKE SA up anew: the old one is closed first, and its children come back with the new one (RFC
+// 7296 2.8.3).
+func (sa *ikeSA) reauthenticate() {
+	if !sa.isCurrent() {
+		return
+	}
+	k := sa.end.keeperOf(sa.conn)
+	for _, c := range sa.children {
+		if !c.gone {
+			k.want(c.cfg)
+		}
+	}
+	sa.close("reauthentication is due")
+}
+
+// rekeyIKE negotiates a successor of the IKE SA in CREATE_CHILD_SA (RFC 7296 1.3.2, 2.18).
+type rekeyIKE struct {
+	spi     uint64
+	nonce   []byte
+	group   uint16
+	private suite.KEPrivate
+	tries   int
+	// theirs is the successor that the peer negotiated meanwhile.
+	theirs *ikeSA
+}
+
+func (*rekeyIKE) kind() wire.Exchange { return wire.CREATE_CHILD_SA }
+
+func (x *rekeyIKE) request(sa *ikeSA) ([]wire.Payload, bool) {
+	if !sa.isCurrent() {
+		return nil, false
+	}
+	if x.group == 0 {
+		// The group in use is one that the peer accepts.
+		t, _ := sa.proposal.Get(suite.TypeKE)
+		x.group = t.ID
+	}
+	ke, err := suite.NewKE(x.group)
+	if err != nil {
+		return nil, false
+	}
+	var public []byte
+	if x.private, public, err = ke.Offer(sa.end.cfg.Rand); err != nil {
+		return nil, false
+	}
+	x.spi, x.nonce = sa.end.newSPI(), sa.end.random(nonceLen)
+	return []wire.Payload{
+		number(sa.conn.Proposals, binary.BigEndian.AppendUint64(nil, x.spi)),
+		&wire.Nonce{Data: x.nonce},
+		&wire.KE{Group: x.group, Data: public},
+	}, true
+}
+
+func (x *rekeyIKE) abandon(*ikeSA) {
+	x.forgetKey()
+	if x.theirs != nil {
+		x.theirs.remove()
+		x.theirs = nil
+	}
+}
+
+func (x *rekeyIKE) forgetKey() {
+	if x.private != nil {
+		x.private.Zero()
+		x.private = nil
+	}
+}
+
+// clash: RFC 7296 2.25.2.
+func (x *rekeyIKE) clash(w wish, _ *childSA) verdict {
+	if w == theyCreateChild || w == theyRekeyChild {
+		return refuse
+	}
+	return accept
+}
+
+func (x *rekeyIKE) reply(sa *ikeSA, c *content) {
+	if r := c.refusal(); r != nil {
+		x.refused(sa, r)
+		return
+	}
+	mine, why := x.accept(sa, c)
+	x.forgetKey()
+	theirs := x.theirs
+	x.theirs = nil
+	switch {
+	case mine == nil:
+		sa.event(Failed, "rekeying the IKE SA: "+why, "")
+		if theirs != nil {
+			sa.succeed(theirs)
+			return
+		}
+		// The peer believes in a successor that we do not have.
+		sa.close("the states of the two ends differ")
+	case theirs != nil && !theirs.isGone() && bytes.Compare(mine.nonceMin, theirs.nonceMin) < 0:
+		// The one with the lowest of the four nonces is closed by who made it (RFC 7296 2.8.2).
+		sa.succeed(theirs)
+		mine.discard()
+	default:
+		sa.succeed(mine)
+		sa.enqueue(&deleteIKE{why: "it was replaced"})
+		if theirs != nil && !theirs.isGone() {
+			theirs.timers[timerGiveUp] = sa.end.now.Add(replacedTime)
+			sa.end.touch(theirs)
+		}
+	}
+}
+
+// accept makes the successor of the answer.
+func (x *rekeyIKE) accept(sa *ikeSA, c *content) (*ikeSA, string) {
+	if err := shapeRekeyIKE.check(c); err != nil {
+		return nil, err.Error()
+	}
+	p, ok := c.chosen(sa.conn.Proposals, suite.IKE, 8)
+	if !ok {
+		return nil, "the peer chose a proposal that was not offered"
+	}
+	if t, _ := p.Get(suite.TypeKE); t.ID != x.group || c.ke.Group != x.group {
+		return nil, "the peer chose another key exchange than was offered"
+	}
+	shared, err := x.private.Finish(c.ke.Data)
+	if err != nil {
+		return nil, "the peer's public value is invalid"
+	}
+	peer := binary.BigEndian.Uint64(p.SPI)
+	if peer == 0 {
+		return nil, "the peer chose the SPI 0"
+	}
+	in := keyInput{nonceI: x.nonce, nonceR: clone(c.nonce.Data), shared: shared}
+	next := sa.descend(true, x.spi, peer, p.Proposal, in)
+	if next == nil {
+		return nil, "no keys"
+	}
+	return next, ""
+}
+
+// descend makes a successor that nothing depends on yet.
+func (sa *ikeSA) descend(initiator bool, ours, theirs uint64, chosen suite.Proposal, in keyInput) *ikeSA {
+	next := sa.end.newSA(initiator, ours, theirs, sa.path)
+	next.conn, next.nat = sa.conn, sa.nat
+	next.localID, next.remoteID, next.secret = sa.localID, sa.remoteID, sa.secret
+	in.spiI, in.spiR = next.spiI, next.spiR
+	next.undecided = true
+	next.state = &established{}
+	if !next.takeKeys(chosen, in, sa.keys) {
+		return nil
+	}
+	next.keys.wipeAuth()
+	next.established = sa.end.now
+	return next
+}
+
+// succeed hands everything over to a successor (RFC 7296 2.8).
+func (sa *ikeSA) succeed(next *ikeSA) {
+	sa.successor = next
+	next.undecided = false
+	next.path, next.nat = sa.path, sa.nat
+	next.children, sa.children = append(next.children, sa.children...), nil
+	for _, c := range next.children {
+		c.sa = next
+	}
+	next.win.queue = append(next.win.queue, sa.win.queue...)
+	next.win.deferred = append(next.win.deferred, sa.win.deferred...)
+	for _, d := range next.win.deferred {
+		next.timers[timerDeferred] = earlier(next.timers[timerDeferred], d.at)
+	}
+	sa.win.queue, sa.win.deferred = nil, nil
+	sa.timers = timers{timerRetransmit: sa.timers[timerRetransmit], timerGiveUp: sa.end.now.Add(replacedTime)}
+	next.scheduleLifetime()
+	next.event(Rekeyed, next.proposal.String(), "")
+	sa.end.touch(sa)
+	sa.end.touch(next)
+	sa.end.keeperOf(sa.conn).changed()
+}
+
+// discard deletes a successor that is redundant.
+func (sa *ikeSA) discard() {
+	sa.state = &established{closing: true}
+	sa.enqueue(&deleteIKE{why: "the peer's successor stays"})
+	sa.end.touch(sa)
+}
+
+// refused takes an error in the answer.
+func (x *rekeyIKE) refused(sa *ikeSA, r *wire.Notify) {
+	x.forgetKey()
+	theirs := x.theirs
+	x.theirs = nil
+	switch {
+	case theirs != nil:
+		// The peer was done before it knew of ours (RFC 7296 2.8.2).
+		sa.succeed(theirs)
+	case r.Kind == wire.TEMPORARY_FAILURE:
+		sa.again(x, &x.tries)
+	case r.Kind == wire.INVALID_KE_PAYLOAD && x.takeGroup(sa, r):
+		sa.enqueueFirst(x)
+	default:
+		sa.event(Warned, "rekeying the IKE SA: the peer refuses: "+r.Kind.String(), remedyOf(r.Kind))
+		sa.timers[timerRekey] = sa.end.now.Add(rekeyRetry + sa.end.jitter(rekeyRetry))
+	}
+}
+
+func (x *rekeyIKE) takeGroup(sa *ikeSA, r *wire.Notify) bool {
+	if len(r.Data) != 2 {
+		return false
+	}
+	group := binary.BigEndian.Uint16(r.Data)
+	if group == x.group || !offersGroup(sa.conn.Proposals, group) {
+		return false
+	}
+	x.group = group
+	return true
+}
+
+// answerRekeyIKE answers CREATE_CHILD_SA for a successor of the IKE SA (RFC 7296 1.3.2).
+func (sa *ikeSA) answerRekeyIKE(c *content) []wire.Payload {
+	offers, numbered := c.offers(suite.IKE, 8)
+	i, chosen, ok := suite.Choose(offers, sa.conn.Proposals, c.ke.Group)
+	if !ok {
+		sa.event(Warned, "no common proposal for rekeying the IKE SA: the peer offers "+proposalList(offers), "configured is "+proposalList(sa.conn.Proposals))
+		return notifyOf(wire.NO_PROPOSAL_CHOSEN)
+	}
+	in := keyInput{nonceI: clone(c.nonce.Data), nonceR: sa.end.random(nonceLen)}
+	ke, refusal := sa.answerKE(c, chosen, &in)
+	if refusal != nil {
+		return []wire.Payload{refusal}
+	}
+	peer := binary.BigEndian.Uint64(numbered[i].SPI)
+	if peer == 0 {
+		return notifyOf(wire.INVALID_SYNTAX)
+	}
+	spi := sa.end.newSPI()
+	next := sa.descend(false, spi, peer, chosen, in)
+	if next == nil {
+		return notifyOf(wire.NO_PROPOSAL_CHOSEN)
+	}
+	if x, both := sa.outstanding().(*rekeyIKE); both {
+		// Which one stays is known when our own answer comes (RFC 7296 2.8.2).
+		x.theirs = next
+	} else {
+		sa.succeed(next)
+	}
+	answer := &wire.SA{Proposals: []wire.Proposal{{Number: numbered[i].Number, SPI: binary.BigEndian.AppendUint64(nil, spi), Proposal: chosen}}}
+	return []wire.Payload{answer, &wire.Nonce{Data: in.nonceR}, ke}
+}

@@ -1,0 +1,312 @@
+package ike
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ident"
+	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/natt"
+	"github.com/culvert-vpn/culvert/suite"
+)
+
+// ikeSA is one IKE SA, from the first message on.
+type ikeSA struct {
+	end *Endpoint
+	// conn is nil while a responder does not know yet who is calling.
+	conn *Connection
+	// initiator of the IKE SA: who sent IKE_SA_INIT, or the rekey that made it.
+	initiator  bool
+	spiI, spiR uint64
+	path       natt.Path
+	nat        natt.Situation
+	state      state
+	keys       *keys
+	proposal   suite.Proposal
+	win        window
+	timers     timers
+	entry      entry
+
+	localID, remoteID ident.ID
+	secret            string // how the secret was found, in words
+	// born is when the first message was sent or came; established when both ends were authenticated.
+	born, established time.Time
+	heard             time.Time
+	received          uint64   // packets of all children at the time of the last look
+	nonces            keyInput // Ni and Nr of IKE_SA_INIT, for the child in IKE_AUTH (RFC 7296 2.17)
+	nonceMin          []byte   // the lower of the two nonces that made it (RFC 7296 2.8)
+	// successor replaces it after a rekey; undecided is one of which we do not know yet whether it stays.
+	successor *ikeSA
+	undecided bool
+
+	children []*childSA
+
+	touched, removed bool
+}
+
+// state is what an IKE SA waits for.
+type state interface {
+	// message takes a message that names the IKE SA. It is parsed, but nothing of it is authenticated.
+	message(sa *ikeSA, d Datagram, m *wire.Message)
+	// silence is called when a request stayed unanswered for all its retransmissions.
+	silence(sa *ikeSA)
+	// String is the name of the state for users.
+	String() string
+}
+
+// newSA enters a new IKE SA under our SPI.
+func (e *Endpoint) newSA(initiator bool, ours, theirs uint64, path natt.Path) *ikeSA {
+	sa := &ikeSA{end: e, initiator: initiator, spiI: ours, spiR: theirs, path: path, born: e.now, heard: e.now}
+	if !initiator {
+		sa.spiI, sa.spiR = theirs, ours
+	}
+	sa.entry.owner = sa
+	e.sas[ours] = sa
+	e.order = append(e.order, sa)
+	e.touch(sa)
+	return sa
+}
+
+// spi is our SPI, which names the IKE SA here.
+func (sa *ikeSA) spi() uint64 {
+	if sa.initiator {
+		return sa.spiI
+	}
+	return sa.spiR
+}
+
+func (sa *ikeSA) peerSPI() uint64 {
+	if sa.initiator {
+		return sa.spiR
+	}
+	return sa.spiI
+}
+
+// isEstablished reports whether exchanges may be started.
+func (sa *ikeSA) isEstablished() bool {
+	_, ok := sa.state.(*established)
+	return ok
+}
+
+// isCurrent reports whether the IKE SA is established, has no successor and is not being closed.
+func (sa *ikeSA) isCurrent() bool {
+	s, ok := sa.state.(*established)
+	return ok && !s.closing && sa.successor == nil && !sa.undecided
+}
+
+// isGone reports whether only answers are kept.
+func (sa *ikeSA) isGone() bool {
+	_, ok := sa.state.(lingering)
+	return ok || sa.removed
+}
+
+// fire runs the timers that are due.
+func (sa *ikeSA) fire() {
+	sa.end.touch(sa)
+	now := sa.end.now
+	due := func(t timer) bool { return !sa.removed && sa.timers.take(t, now) }
+	if due(timerGiveUp) {
+		sa.outlived()
+	}
+	if due(timerRetransmit) {
+		sa.unanswered()
+	}
+	if due(timerExpire) {
+		sa.event(Closed, "its lifetime ended before a successor was agreed upon", "")
+		sa.close("its lifetime is over")
+	}
+	if due(timerReauth) {
+		sa.reauthenticate()
+	}
+	if due(timerRekey) {
+		sa.startRekey()
+	}
+	if due(timerChildren) {
+		sa.childTimers()
+	}
+	if due(timerDeferred) {
+		sa.resume()
+	}
+	if due(timerProbe) {
+		sa.probe()
+	}
+	if due(timerKeepalive) {
+		sa.keepalive()
+	}
+}
+
+// outlived ends an IKE SA that had a limited time: to be set up, or to linger.
+func (sa *ikeSA) outlived() {
+	switch s := sa.state.(type) {
+	case lingering:
+		sa.remove()
+	case *established:
+		// It has a successor, and the peer should have deleted it.
+		sa.close("it was replaced")
+	default:
+		s.silence(sa)
+	}
+}
+
+// fail gives an IKE SA up that was not established; text and remedy say why.
+func (sa *ikeSA) fail(text, remedy string) {
+	sa.event(Failed, text, remedy)
+	conn := sa.conn
+	sa.remove()
+	if sa.initiator && conn != nil {
+		sa.end.keeperOf(conn).failed(text)
+	}
+}
+
+// remove forgets the IKE SA and all that belongs to it, without a message.
+func (sa *ikeSA) remove() {
+	if sa.removed {
+		return
+	}
+	sa.vacate()
+	sa.abandonOutstanding()
+	sa.removed = true
+	e := sa.end
+	delete(e.sas, sa.spi())
+	for i, other := range e.order {
+		if other == sa {
+			e.order = append(e.order[:i:i], e.order[i+1:]...)
+			break
+		}
+	}
+	sa.state = lingering{}
+	sa.keys.wipe()
+	sa.timers = timers{}
+	e.touch(sa)
+}
+
+// vacate ends the exchanges that wait for their turn and takes the children down.
+func (sa *ikeSA) vacate() {
+	if s, ok := sa.state.(interface{ leave(sa *ikeSA) }); ok {
+		s.leave(sa)
+	}
+	sa.abandonQueued()
+	for _, c := range append([]*childSA(nil), sa.children...) {
+		c.vanish()
+	}
+	if sa.conn != nil {
+		sa.end.keeperOf(sa.conn).changed()
+	}
+}
+
+// lingerTime is how long the answer to the last request is kept for a peer that did not get it: longer than
+// the peer goes on asking.
+const lingerTime = 3 * time.Minute
+
+// linger keeps only what answers a repeated request.
+func (sa *ikeSA) linger() {
+	sa.vacate()
+	sa.abandonOutstanding()
+	sa.timers = timers{timerGiveUp: sa.end.now.Add(lingerTime)}
+	sa.state = lingering{}
+	sa.keys.wipeAuth()
+}
+
+// follow moves the IKE SA to the path of an authentic, new packet (RFC 7296 2.23).
+func (sa *ikeSA) follow(p natt.Path) {
+	if !sa.isEstablished() || !natt.MayFollow(sa.path, p, sa.nat) {
+		return
+	}
+	sa.path = p
+	sa.event(PathChanged, fmt.Sprintf("the peer is now at %v", p.Remote), "")
+	sa.repath()
+}
+
+// repath tells the datapath where the children send to.
+func (sa *ikeSA) repath() {
+	var pairs []uint32
+	for _, c := range sa.children {
+		pairs = append(pairs, c.in)
+	}
+	if len(pairs) > 0 {
+		sa.end.emit(Repath{IKE: sa.spi(), Path: sa.path, Pairs: pairs})
+	}
+}
+
+// keepalive asks for a keepalive if we are behind a NAT.
+func (sa *ikeSA) keepalive() {
+	if !sa.nat.LocalNAT || !sa.path.NATT {
+		return
+	}
+	sa.end.emit(Keepalive{Path: sa.path})
+	sa.timers[timerKeepalive] = sa.end.now.Add(natt.KeepaliveInterval)
+}
+
+// probe asks the peer for a sign of life, if nothing was heard since (RFC 7296 2.4): neither IKE nor ESP.
+func (sa *ikeSA) probe() {
+	if !sa.isCurrent() || sa.conn.DPDDelay == 0 {
+		return
+	}
+	var received uint64
+	for _, c := range sa.children {
+		received += sa.end.cfg.Datapath.Received(c.in)
+	}
+	if received != sa.received {
+		sa.received = received
+		sa.heard = sa.end.now
+	}
+	next := sa.heard.Add(sa.conn.DPDDelay)
+	if !next.After(sa.end.now) {
+		if sa.win.out == nil {
+			sa.enqueueFirst(&alive{})
+		}
+		next = sa.end.now.Add(sa.conn.DPDDelay)
+	}
+	sa.timers[timerProbe] = next
+}
+
+// dead is called when the peer did not answer at all.
+func (sa *ikeSA) dead() {
+	sa.event(Failed, "the peer does not answer any more", "")
+	for _, c := range sa.children {
+		c.lost = true
+	}
+	conn := sa.conn
+	sa.remove()
+	if conn != nil {
+		sa.end.keeperOf(conn).peerVanished()
+	}
+}
+
+// event tells of something about the IKE SA.
+func (sa *ikeSA) event(kind EventKind, text, remedy string) {
+	sa.end.emit(sa.describe(Event{Kind: kind, Text: text, Remedy: remedy}))
+}
+
+func (sa *ikeSA) describe(ev Event) Event {
+	if sa.conn != nil {
+		ev.Conn = sa.conn.Name
+	}
+	ev.SPIi, ev.SPIr, ev.Path = sa.spiI, sa.spiR, sa.path
+	ev.LocalID, ev.RemoteID = sa.localID, sa.remoteID
+	return ev
+}
+
+// open decrypts an encrypted message. The error is about the syntax of what is authentic; ok is false if
+// the message is not, and was dropped.
+func (sa *ikeSA) open(d Datagram, m *wire.Message) (c *content, ok bool, err error) {
+	if m.Encrypted == nil {
+		sa.end.drop(d, "clear message to an IKE SA with keys")
+		return nil, false, nil
+	}
+	if len(m.Payloads) > 0 {
+		// Nothing clear may stand beside SK: it is authenticated, but no exchange has a use for it.
+		sa.end.drop(d, "clear payload in an encrypted message")
+		return nil, false, nil
+	}
+	inner, err := wire.OpenSealed(d.Data, m, sa.keys.in)
+	if err != nil {
+		if isAuthentic(err) {
+			return nil, true, err
+		}
+		sa.end.drop(d, "integrity check failed")
+		return nil, false, nil
+	}
+	c, err = collect(inner)
+	return c, true, err
+}

@@ -1,0 +1,296 @@
+package ike
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ident"
+	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/natt"
+	"github.com/culvert-vpn/culvert/suite"
+)
+
+const (
+	// nonceLen of ours; at least 16 bytes and half of the PRF's key (RFC 7296 2.10).
+	nonceLen = 32
+	// maxDetours is how many answers with COOKIE or INVALID_KE_PAYLOAD an attempt takes before it gives up.
+	maxDetours = 8
+	// afterError is how long we wait for a true answer after an error that anybody may have sent (RFC 7296 2.21.1).
+	afterError = 10 * time.Second
+)
+
+// expectInitReply waits for the response to IKE_SA_INIT.
+type expectInitReply struct {
+	nonce   []byte
+	group   uint16
+	private suite.KEPrivate
+	public  []byte
+	cookie  []byte
+	detours int
+	refused wire.NotifyType // an error that was not authenticated
+	child   *Child
+}
+
+// expectAuthReply waits for the response to IKE_AUTH.
+type expectAuthReply struct {
+	signedByPeer []byte // what the responder signs, but for its identity
+	child        *childOffer
+}
+
+func (*expectInitReply) String() string { return "waiting for the answer to IKE_SA_INIT" }
+func (*expectAuthReply) String() string { return "waiting for the answer to IKE_AUTH" }
+
+// initiate sends IKE_SA_INIT on behalf of a connection. child is negotiated in IKE_AUTH; nil is none.
+func (e *Endpoint) initiate(conn *Connection, child *Child, path natt.Path) *ikeSA {
+	sa := e.newSA(true, e.newSPI(), 0, path)
+	sa.conn = conn
+	sa.localID = conn.LocalID
+	if sa.localID.IsZero() {
+		sa.localID = ident.FromAddr(path.Local.Addr())
+	}
+	sa.remoteID, _ = conn.RemoteID.ID()
+	s := &expectInitReply{nonce: e.random(nonceLen), child: child}
+	sa.state = s
+	sa.event(Initiating, fmt.Sprintf("calling %v from %v", path.Remote, path.Local), "")
+	if err := s.newKey(sa, firstGroup(conn.Proposals)); err != nil {
+		sa.fail(err.Error(), "")
+		return nil
+	}
+	s.send(sa)
+	return sa
+}
+
+// firstGroup is the key exchange that an initiator guesses its peer to choose.
+func firstGroup(proposals []suite.Proposal) uint16 {
+	for _, p := range proposals {
+		if t, ok := p.Get(suite.TypeKE); ok && t.ID != suite.KE_NONE {
+			return t.ID
+		}
+	}
+	return suite.KE_NONE
+}
+
+// offersGroup reports whether a group is in one of our proposals.
+func offersGroup(proposals []suite.Proposal, group uint16) bool {
+	return slices.ContainsFunc(proposals, func(p suite.Proposal) bool {
+		return slices.ContainsFunc(p.All(suite.TypeKE), func(t suite.Transform) bool { return t.ID == group })
+	})
+}
+
+func (s *expectInitReply) newKey(sa *ikeSA, group uint16) error {
+	ke, err := suite.NewKE(group)
+	if err != nil {
+		return err
+	}
+	s.leave(sa)
+	s.group = group
+	s.private, s.public, err = ke.Offer(sa.end.cfg.Rand)
+	return err
+}
+
+// leave forgets the private key.
+func (s *expectInitReply) leave(*ikeSA) {
+	if s.private != nil {
+		s.private.Zero()
+		s.private = nil
+	}
+}
+
+// send sends the request; a COOKIE comes first and everything else stays as it was (RFC 7296 2.6).
+func (s *expectInitReply) send(sa *ikeSA) {
+	var payloads []wire.Payload
+	if s.cookie != nil {
+		payloads = append(payloads, &wire.Notify{Kind: wire.COOKIE, Data: s.cookie})
+	}
+	payloads = append(payloads,
+		number(sa.conn.Proposals, nil),
+		&wire.KE{Group: s.group, Data: s.public},
+		&wire.Nonce{Data: s.nonce})
+	payloads = append(payloads, natDetection(sa.spiI, 0, sa.path)...)
+	sa.transmit(&request{bytes: wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, false), payloads)})
+}
+
+// natDetection are the two notifies of RFC 7296 2.23. The source never matches, so that the peer encapsulates ESP in
+// UDP: a user-space daemon cannot count on receiving IP protocol 50.
+func natDetection(spiI, spiR uint64, p natt.Path) []wire.Payload {
+	src := natt.ForcedSource(spiI, spiR, p.Local)
+	dst := natt.Hash(spiI, spiR, p.Remote)
+	return []wire.Payload{
+		&wire.Notify{Kind: wire.NAT_DETECTION_SOURCE_IP, Data: src[:]},
+		&wire.Notify{Kind: wire.NAT_DETECTION_DESTINATION_IP, Data: dst[:]},
+	}
+}
+
+// natSituation reads the same notifies of the peer.
+func natSituation(h wire.Header, c *content, p natt.Path) natt.Situation {
+	var src [][]byte
+	var dst []byte
+	for _, n := range c.notifies {
+		switch n.Kind {
+		case wire.NAT_DETECTION_SOURCE_IP:
+			src = append(src, n.Data)
+		case wire.NAT_DETECTION_DESTINATION_IP:
+			dst = n.Data
+		}
+	}
+	return natt.Detect(h.SPIi, h.SPIr, p, src, dst)
+}
+
+func (s *expectInitReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
+	h := m.Header
+	if h.Exchange != wire.IKE_SA_INIT || !h.Response || h.MessageID != 0 || sa.win.out == nil {
+		sa.end.drop(d, "not an answer to IKE_SA_INIT")
+		return
+	}
+	c, err := collect(m.Payloads)
+	if err != nil {
+		sa.end.drop(d, "malformed answer to IKE_SA_INIT")
+		return
+	}
+	switch refusal := c.refusal(); {
+	case c.notify(wire.COOKIE) != nil:
+		s.takeCookie(sa, d, c.notify(wire.COOKIE))
+	case refusal != nil && refusal.Kind == wire.INVALID_KE_PAYLOAD:
+		s.takeGroup(sa, d, refusal)
+	case refusal != nil:
+		s.takeError(sa, refusal.Kind)
+	default:
+		s.accept(sa, d, h, c)
+	}
+}
+
+// detour counts answers that ask for another request.
+func (s *expectInitReply) detour(sa *ikeSA) bool {
+	s.detours++
+	if s.detours > maxDetours {
+		sa.fail("the peer keeps asking for another first message", "an endless COOKIE or INVALID_KE_PAYLOAD is a defect of the peer")
+		return false
+	}
+	return true
+}
+
+func (s *expectInitReply) takeCookie(sa *ikeSA, d Datagram, n *wire.Notify) {
+	// 1 to 64 bytes (RFC 7296 2.6).
+	if len(n.Data) < 1 || len(n.Data) > 64 {
+		sa.end.drop(d, "COOKIE of a wrong length")
+		return
+	}
+	if s.detour(sa) {
+		s.cookie = clone(n.Data)
+		s.send(sa)
+	}
+}
+
+// takeGroup repeats the request with the group that the peer wants, if it is one that we offered (RFC 7296 1.2).
+func (s *expectInitReply) takeGroup(sa *ikeSA, d Datagram, n *wire.Notify) {
+	if len(n.Data) != 2 {
+		sa.end.drop(d, "INVALID_KE_PAYLOAD of a wrong length")
+		return
+	}
+	group := binary.BigEndian.Uint16(n.Data)
+	if group == s.group || !offersGroup(sa.conn.Proposals, group) {
+		sa.end.drop(d, "INVALID_KE_PAYLOAD with a group that was not offered")
+		return
+	}
+	if !s.detour(sa) {
+		return
+	}
+	if err := s.newKey(sa, group); err != nil {
+		sa.fail(err.Error(), "")
+		return
+	}
+	s.send(sa)
+}
+
+// takeError remembers an error that anybody may have sent, and waits a while for a true answer (RFC 7296 2.21.1).
+func (s *expectInitReply) takeError(sa *ikeSA, kind wire.NotifyType) {
+	if s.refused == kind {
+		return
+	}
+	s.refused = kind
+	sa.event(Warned, "the peer answers "+kind.String()+" to IKE_SA_INIT", remedyOf(kind))
+	sa.timers[timerGiveUp] = sa.end.now.Add(afterError)
+}
+
+func (s *expectInitReply) silence(sa *ikeSA) {
+	if s.refused != 0 {
+		sa.fail("the peer refuses: "+s.refused.String(), remedyOf(s.refused))
+		return
+	}
+	sa.fail(fmt.Sprintf("no answer from %v", sa.path.Remote),
+		"check that the peer runs, that its address is right, and that UDP ports 500 and 4500 reach it through every firewall and NAT")
+}
+
+// accept takes the response: the peer chose, and both ends can compute the keys.
+func (s *expectInitReply) accept(sa *ikeSA, d Datagram, h wire.Header, c *content) {
+	if err := shapeInit.check(c); err != nil || h.SPIr == 0 {
+		sa.end.drop(d, "incomplete answer to IKE_SA_INIT")
+		return
+	}
+	p, ok := c.chosen(sa.conn.Proposals, suite.IKE, 0)
+	if !ok {
+		sa.end.drop(d, "answer to IKE_SA_INIT with a proposal that was not offered")
+		return
+	}
+	if t, _ := p.Get(suite.TypeKE); t.ID != s.group || c.ke.Group != s.group {
+		sa.end.drop(d, "answer to IKE_SA_INIT with a key exchange of another group")
+		return
+	}
+	nat := natSituation(h, c, sa.path)
+	if !nat.Supported {
+		sa.fail("the peer does not do NAT traversal", "Culvert carries ESP in UDP only: enable NAT traversal (UDP encapsulation) on the peer")
+		return
+	}
+	shared, err := s.private.Finish(c.ke.Data)
+	if err != nil {
+		sa.end.drop(d, "answer to IKE_SA_INIT with an invalid public value")
+		return
+	}
+	in := keyInput{nonceI: s.nonce, nonceR: c.nonce.Data, spiI: sa.spiI, spiR: h.SPIr, shared: shared}
+	if !sa.takeKeys(p.Proposal, in, nil) {
+		return
+	}
+	s.leave(sa)
+	sa.spiR, sa.nat = h.SPIr, nat
+	sa.timers[timerGiveUp] = zeroTime
+	first := sa.answered().bytes
+	// Port 4500 from here on, both ends (RFC 7296 2.23).
+	sa.path = sa.path.Float()
+	signed := append(clone(first), c.nonce.Data...)
+	sa.sendAuth(s.child, signed, append(clone(d.Data), s.nonce...))
+}
+
+// takeKeys derives the keys of the IKE SA; old is the predecessor in a rekey. It zeroes the shared secret.
+func (sa *ikeSA) takeKeys(chosen suite.Proposal, in keyInput, old *keys) bool {
+	defer clear(in.shared)
+	prfT, _ := chosen.Get(suite.TypePRF)
+	prf, err := suite.NewPRF(prfT)
+	if err != nil {
+		sa.fail(err.Error(), "")
+		return false
+	}
+	seed := func() []byte {
+		if old != nil {
+			return in.rekeySeed(old)
+		}
+		return in.skeyseed(prf)
+	}()
+	var logged *Keys
+	if sa.end.cfg.LogKeys {
+		logged = &Keys{}
+	}
+	sa.keys, err = deriveKeys(chosen, seed, in, sa.initiator, logged)
+	if err != nil {
+		sa.fail(err.Error(), "")
+		return false
+	}
+	if logged != nil {
+		sa.end.emit(*logged)
+	}
+	sa.proposal = chosen
+	sa.nonces = keyInput{nonceI: clone(in.nonceI), nonceR: clone(in.nonceR)}
+	sa.nonceMin = lowest(sa.nonces.nonceI, sa.nonces.nonceR)
+	return true
+}

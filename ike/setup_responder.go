@@ -1,0 +1,367 @@
+package ike
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/culvert-vpn/culvert/ident"
+	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/natt"
+	"github.com/culvert-vpn/culvert/suite"
+)
+
+// expectAuth waits for the IKE_AUTH request.
+type expectAuth struct {
+	key  initialKey
+	from netip.Addr
+	// response is the answer to IKE_SA_INIT, for when the request is repeated.
+	response []byte
+	// what the two ends sign, but for their identities
+	signed, signedByPeer []byte
+	// candidates are the connections whose addresses and proposals fit.
+	candidates []*Connection
+}
+
+func (*expectAuth) String() string { return "waiting for IKE_AUTH" }
+
+// respond takes an IKE_SA_INIT request for which there is no IKE SA.
+func (e *Endpoint) respond(d Datagram) {
+	m, err := wire.Parse(d.Data)
+	var critical *wire.UnknownCritical
+	if errors.As(err, &critical) {
+		e.drop(d, "IKE_SA_INIT with an unknown critical payload")
+		if h, herr := wire.ParseHeader(d.Data); herr == nil {
+			n, _ := complaint(err)
+			e.refuse(d, h, n)
+		}
+		return
+	}
+	if err != nil || m.Encrypted != nil || !m.Header.Initiator || m.Header.SPIi == 0 || m.Header.MessageID != 0 {
+		e.drop(d, "malformed IKE_SA_INIT")
+		return
+	}
+	c, err := collect(m.Payloads)
+	if err == nil {
+		err = shapeInit.check(c)
+	}
+	if err != nil {
+		e.drop(d, "malformed IKE_SA_INIT")
+		return
+	}
+	if e.shutting {
+		e.drop(d, "shutting down")
+		return
+	}
+	if len(e.initial) >= maxHalfOpen || e.halfOpen[d.Path.Remote.Addr()] >= maxHalfOpenPerAddress {
+		e.drop(d, "too many half-open IKE SAs")
+		return
+	}
+	conns := e.reachable(d.Path)
+	if len(conns) == 0 {
+		e.event(d, "no connection is configured for this pair of addresses", "compare local_addrs and remote_addrs with the addresses of the request")
+		e.refuse(d, m.Header, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN})
+		return
+	}
+	offers, numbered := c.offers(suite.IKE, 0)
+	for _, conn := range conns {
+		i, chosen, ok := suite.Choose(offers, conn.Proposals, c.ke.Group)
+		if !ok {
+			continue
+		}
+		if t, _ := chosen.Get(suite.TypeKE); t.ID != c.ke.Group {
+			e.refuse(d, m.Header, &wire.Notify{Kind: wire.INVALID_KE_PAYLOAD, Data: binary.BigEndian.AppendUint16(nil, t.ID)})
+			return
+		}
+		e.acceptInit(d, m.Header, c, conns, numbered[i].Number, chosen)
+		return
+	}
+	e.event(d, "no common proposal for the IKE SA: the peer offers "+proposalList(offers), "configured is "+proposalList(conns[0].Proposals)+"; make one of them the same on both sides")
+	e.refuse(d, m.Header, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN})
+}
+
+func proposalList(list []suite.Proposal) string {
+	var texts []string
+	for _, p := range list {
+		texts = append(texts, p.String())
+	}
+	if len(texts) == 0 {
+		return "none"
+	}
+	return strings.Join(texts, ", ")
+}
+
+// event tells why a first message is refused.
+func (e *Endpoint) event(d Datagram, text, remedy string) {
+	e.emit(Event{Kind: Failed, Path: d.Path, Text: text, Remedy: remedy})
+}
+
+// reachable are the connections whose addresses fit a path.
+func (e *Endpoint) reachable(p natt.Path) []*Connection {
+	within := func(list []netip.Prefix, a netip.Addr) bool {
+		return len(list) == 0 || slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+	}
+	var found []*Connection
+	for _, c := range e.cfg.Connections {
+		if within(c.LocalAddrs, p.Local.Addr().Unmap()) && within(c.RemoteAddrs, p.Remote.Addr().Unmap()) {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+// refuse answers a first message without keeping anything. The answer is shorter than the request.
+func (e *Endpoint) refuse(d Datagram, h wire.Header, n *wire.Notify) {
+	h.Initiator, h.Response = false, true
+	e.send(d.Path, wire.AppendMessage(nil, h, []wire.Payload{n}))
+}
+
+// acceptInit answers IKE_SA_INIT and computes the keys.
+func (e *Endpoint) acceptInit(d Datagram, h wire.Header, c *content, conns []*Connection, number uint8, chosen suite.Proposal) {
+	ke, err := suite.NewKE(c.ke.Group)
+	if err != nil {
+		e.drop(d, "key exchange of an unknown group")
+		return
+	}
+	public, shared, err := ke.Answer(e.cfg.Rand, c.ke.Data)
+	if err != nil {
+		e.event(d, "the peer sends an invalid public value", "")
+		e.refuse(d, h, &wire.Notify{Kind: wire.INVALID_SYNTAX})
+		return
+	}
+	nonce := e.random(nonceLen)
+	sa := e.newSA(false, e.newSPI(), h.SPIi, d.Path)
+	sa.nat = natSituation(h, c, d.Path)
+	in := keyInput{nonceI: clone(c.nonce.Data), nonceR: nonce, spiI: sa.spiI, spiR: sa.spiR, shared: shared}
+	if !sa.takeKeys(chosen, in, nil) {
+		return
+	}
+	answer := &wire.SA{Proposals: []wire.Proposal{{Number: number, Proposal: chosen}}}
+	payloads := []wire.Payload{answer, &wire.KE{Group: c.ke.Group, Data: public}, &wire.Nonce{Data: nonce}}
+	payloads = append(payloads, natDetection(sa.spiI, sa.spiR, d.Path)...)
+	response := wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, true), payloads)
+	s := &expectAuth{
+		key: initialKey{h.SPIi, d.Path.Remote}, from: d.Path.Remote.Addr(),
+		response:     response,
+		signed:       append(clone(response), in.nonceI...),
+		signedByPeer: append(clone(d.Data), nonce...),
+		candidates:   conns,
+	}
+	sa.state = s
+	sa.timers[timerGiveUp] = e.now.Add(halfOpenTime)
+	e.initial[s.key] = sa
+	e.halfOpen[s.from]++
+	e.send(d.Path, response)
+}
+
+// leave takes the IKE SA off the accounts of the half-open ones.
+func (s *expectAuth) leave(sa *ikeSA) {
+	e := sa.end
+	if e.initial[s.key] != sa {
+		return
+	}
+	delete(e.initial, s.key)
+	if e.halfOpen[s.from]--; e.halfOpen[s.from] <= 0 {
+		delete(e.halfOpen, s.from)
+	}
+}
+
+// silence ends the wait for IKE_AUTH.
+func (s *expectAuth) silence(sa *ikeSA) {
+	sa.event(Failed, "the peer began but did not go on to IKE_AUTH",
+		"if this repeats, UDP port 4500 does not reach us, or our answers do not reach the peer")
+	sa.remove()
+}
+
+func (s *expectAuth) message(sa *ikeSA, d Datagram, m *wire.Message) {
+	h := m.Header
+	switch {
+	case h.Exchange == wire.IKE_SA_INIT && !h.Response:
+		// The request again: the same answer (RFC 7296 2.1).
+		sa.end.send(d.Path, s.response)
+		return
+	case h.Exchange != wire.IKE_AUTH || h.Response || h.MessageID != 1:
+		sa.end.drop(d, "not an IKE_AUTH request")
+		return
+	}
+	c, ok, err := sa.open(d, m)
+	if !ok {
+		return
+	}
+	// The request is authentic as far as the key exchange goes; it came by port 4500 after the float.
+	sa.path = d.Path
+	sa.heard = sa.end.now
+	sa.win.expect = 1
+	if err == nil {
+		err = shapeAuthRequest.check(c)
+	}
+	if err != nil {
+		n, _ := complaint(err)
+		sa.rejectAuth(n, "malformed IKE_AUTH: "+err.Error(), "")
+		return
+	}
+	s.authenticate(sa, c)
+}
+
+// rejectAuth answers IKE_AUTH with an error and gives up.
+func (sa *ikeSA) rejectAuth(n *wire.Notify, text, remedy string) {
+	sa.event(Failed, text, remedy)
+	sa.reply(wire.IKE_AUTH, []wire.Payload{n})
+	sa.linger()
+}
+
+// authenticate checks who is calling. Whatever is wrong, the peer is told AUTHENTICATION_FAILED and no more.
+func (s *expectAuth) authenticate(sa *ikeSA, c *content) {
+	remote := c.idi.ID
+	conn, local := sa.choosePeer(s.candidates, c)
+	if conn == nil {
+		local, remedy := s.strangers(sa, c)
+		// The work of a wrong secret, so that time does not tell who is known.
+		sa.verify(local, remote, sa.keys.signed(s.signedByPeer, sa.keys.pi, c.idi.Raw), c.auth)
+		sa.remoteID = remote
+		sa.rejectAuth(&wire.Notify{Kind: wire.AUTHENTICATION_FAILED}, fmt.Sprintf("no connection for a peer that says it is %v%s", remote, wanted(c)), remedy)
+		return
+	}
+	sa.conn, sa.localID, sa.remoteID = conn, local, remote
+	signed := sa.keys.signed(s.signedByPeer, sa.keys.pi, c.idi.Raw)
+	secret, ok := sa.verify(local, remote, signed, c.auth)
+	if !ok {
+		text, remedy := fmt.Sprintf("the peer %v has another secret than we have for it", remote), sa.mismatch(local, remote, signed, c.auth)
+		if len(sa.end.cfg.Secrets.Lookup(local, remote)) == 0 {
+			text, remedy = sa.noSecret(remote), sa.explainSecret(remote)
+		}
+		sa.rejectAuth(&wire.Notify{Kind: wire.AUTHENTICATION_FAILED}, text, remedy)
+		return
+	}
+	if sa.end.refuseSecond(sa) {
+		sa.rejectAuth(&wire.Notify{Kind: wire.AUTHENTICATION_FAILED}, "the peer is connected already, and unique = keep", "")
+		return
+	}
+	sa.secret = secret.Reason()
+	body := local.AppendWire(nil)
+	auth := secret.Auth(sa.keys.prf, sa.keys.signed(s.signed, sa.keys.pr, body))
+	s.leave(sa)
+	if c.notify(wire.INITIAL_CONTACT) != nil {
+		sa.end.initialContact(sa)
+	}
+	sa.timers[timerGiveUp] = zeroTime
+	sa.establish()
+	payloads := []wire.Payload{&wire.ID{Responder: true, ID: local, Raw: body}, &wire.Auth{Method: wire.AuthSharedKey, Data: auth}}
+	payloads = append(payloads, sa.answerChildAuth(c)...)
+	sa.win.expect = 1
+	sa.reply(wire.IKE_AUTH, payloads)
+	sa.end.keeperOf(conn).succeeded(sa)
+}
+
+// wanted says whom the peer wants to talk to, if it said so.
+func wanted(c *content) string {
+	if c.idr == nil {
+		return ""
+	}
+	return fmt.Sprintf(" and calls us %v", c.idr.ID)
+}
+
+// choosePeer finds the connection for a peer's identity, and ours in it: of the candidates whose proposals allow what was
+// chosen, the one whose identities fit most specifically, remote before local.
+func (sa *ikeSA) choosePeer(candidates []*Connection, c *content) (*Connection, ident.ID) {
+	var best *Connection
+	var bestID ident.ID
+	var bestMatch [2]ident.Specificity
+	if c.idi.ID.IsZero() {
+		return nil, ident.ID{}
+	}
+	for _, conn := range candidates {
+		if !allows(conn.Proposals, sa.proposal) {
+			continue
+		}
+		remote := conn.RemoteID.Match(c.idi.ID)
+		local, id := sa.matchLocal(conn, c)
+		if remote == ident.NoMatch || local == ident.NoMatch {
+			continue
+		}
+		m := [2]ident.Specificity{remote, local}
+		if best == nil || m[0] > bestMatch[0] || m[0] == bestMatch[0] && m[1] > bestMatch[1] {
+			best, bestID, bestMatch = conn, id, m
+		}
+	}
+	return best, bestID
+}
+
+// allows reports whether a chosen proposal is possible under a connection's own ones.
+func allows(ours []suite.Proposal, chosen suite.Proposal) bool {
+	return slices.ContainsFunc(ours, func(p suite.Proposal) bool { return suite.Accepts([]suite.Proposal{p}, chosen) })
+}
+
+// matchLocal compares the identity that the peer wants us to be with the connection's. A connection without an identity of
+// its own is known by its address: the one the request came to, or the one that the peer sees in front of our NAT.
+func (sa *ikeSA) matchLocal(conn *Connection, c *content) (ident.Specificity, ident.ID) {
+	ours := conn.LocalID
+	if c.idr == nil || c.idr.ID.IsZero() {
+		if ours.IsZero() {
+			ours = ident.FromAddr(sa.path.Local.Addr())
+		}
+		return 1, ours
+	}
+	if ours.IsZero() {
+		if _, isAddr := c.idr.ID.Addr(); !isAddr {
+			return ident.NoMatch, ident.ID{}
+		}
+		return 1, c.idr.ID
+	}
+	if !ours.Equal(c.idr.ID) {
+		return ident.NoMatch, ident.ID{}
+	}
+	return ident.Exact, ours
+}
+
+// strangers explains why no connection fits: what was nearly right.
+func (s *expectAuth) strangers(sa *ikeSA, c *content) (local ident.ID, remedy string) {
+	var hints []string
+	for _, conn := range s.candidates {
+		if conn.RemoteID.Match(c.idi.ID) != ident.NoMatch {
+			if c.idr != nil {
+				hints = append(hints, fmt.Sprintf("connection %s fits the peer, but our identity there is %v: set local.id = %v here or remote.id on the peer", conn.Name, orAddress(conn.LocalID), c.idr.ID))
+			}
+			continue
+		}
+		if hint, ok := ident.NearMiss(conn.RemoteID, c.idi.ID); ok {
+			hints = append(hints, fmt.Sprintf("connection %s expects %v: %s", conn.Name, conn.RemoteID, hint))
+		}
+	}
+	if len(hints) == 0 {
+		hints = append(hints, fmt.Sprintf("set remote.id = %v in the connection that is meant for this peer, or change the identity of the peer", c.idi.ID))
+	}
+	return ident.FromAddr(sa.path.Local.Addr()), strings.Join(hints, "; ")
+}
+
+func orAddress(id ident.ID) string {
+	if id.IsZero() {
+		return "our address"
+	}
+	return id.String()
+}
+
+// refuseSecond applies unique = keep.
+func (e *Endpoint) refuseSecond(sa *ikeSA) bool {
+	return sa.conn.Unique == UniqueKeep && e.otherWith(sa) != nil
+}
+
+// initialContact drops the IKE SAs that the peer does not know any more, without a word (RFC 7296 2.4). One that came up
+// after the peer began this one is not among them: the two crossed.
+func (e *Endpoint) initialContact(sa *ikeSA) {
+	if sa.conn.Unique == UniqueNever {
+		return
+	}
+	for _, other := range append([]*ikeSA(nil), e.order...) {
+		if other == sa || !other.isEstablished() || other.established.After(sa.born) {
+			continue
+		}
+		if other.localID.Equal(sa.localID) && other.remoteID.Equal(sa.remoteID) {
+			other.event(Closed, "the peer started anew", "")
+			other.remove()
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package ike
+
+import (
+	"slices"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ident"
+	"github.com/culvert-vpn/culvert/natt"
+	"github.com/culvert-vpn/culvert/suite"
+	"github.com/culvert-vpn/culvert/ts"
+)
+
+// SAInfo describes an IKE SA at one moment. Nothing in it is shared with the endpoint, and nothing in it is secret.
+type SAInfo struct {
+	Conn string
+	// State in words. Current is true if the IKE SA is up and has no successor.
+	State     string
+	Current   bool
+	Initiator bool
+	SPIi,
+	SPIr uint64
+	Path              natt.Path
+	NAT               natt.Situation
+	LocalID, RemoteID ident.ID
+	// Secret says how the pre-shared key was found.
+	Secret   string
+	Proposal suite.Proposal
+	// Established is when both ends were authenticated. RekeyAt and ExpireAt are zero if there is no such limit.
+	Established, RekeyAt, ExpireAt time.Time
+	Children                       []ChildInfo
+}
+
+// ChildInfo describes a Child SA.
+type ChildInfo struct {
+	Name string
+	// State is "up", "replaced", "closing" or "draining".
+	State                   string
+	In, Out                 uint32
+	Proposal                suite.Proposal
+	Local, Remote           []ts.Selector
+	Born, RekeyAt, ExpireAt time.Time
+}
+
+// Snapshot describes all IKE SAs but those of which only answers are kept, the oldest first.
+func (e *Endpoint) Snapshot() []SAInfo {
+	var list []SAInfo
+	for _, sa := range e.order {
+		if sa.isGone() {
+			continue
+		}
+		info := SAInfo{
+			State: sa.state.String(), Current: sa.isCurrent(), Initiator: sa.initiator, SPIi: sa.spiI, SPIr: sa.spiR,
+			Path: sa.path, NAT: sa.nat, LocalID: sa.localID, RemoteID: sa.remoteID, Secret: sa.secret,
+			Proposal: sa.proposal, Established: sa.established,
+			RekeyAt: sa.timers[timerRekey], ExpireAt: sa.timers[timerExpire],
+		}
+		if sa.conn != nil {
+			info.Conn = sa.conn.Name
+		}
+		if sa.successor != nil {
+			info.State = "replaced"
+		}
+		for _, c := range sa.children {
+			info.Children = append(info.Children, c.info())
+		}
+		list = append(list, info)
+	}
+	return list
+}
+
+func (c *childSA) info() ChildInfo {
+	state := "up"
+	switch {
+	case c.gone:
+		state = "draining"
+	case c.deleting:
+		state = "closing"
+	case c.successor != nil:
+		state = "replaced"
+	}
+	return ChildInfo{
+		Name: c.cfg.Name, State: state, In: c.in, Out: c.out, Proposal: c.proposal,
+		Local: slices.Clone(c.local), Remote: slices.Clone(c.remote),
+		Born: c.born, RekeyAt: c.rekeyAt, ExpireAt: c.expireAt,
+	}
+}
+
+// Wish is what a connection's keeper is about.
+type Wish struct {
+	Conn, Child string
+	// Wanted: the child is to be brought up or kept up. Held: it is down by order of the operator.
+	Wanted, Held bool
+	// Attempts without success so far, and when the next one is made (zero: at once, or none is needed).
+	Attempts int
+	NotYet   time.Time
+}
+
+// Wishes lists every configured child and what is wanted of it.
+func (e *Endpoint) Wishes() []Wish {
+	var list []Wish
+	for _, k := range e.keepers {
+		for _, c := range k.children {
+			list = append(list, Wish{
+				Conn: k.conn.Name, Child: c.cfg.Name, Wanted: c.keep || c.once, Held: c.held,
+				Attempts: max(k.attempts, c.attempts), NotYet: earlier(c.notYet, k.notYet),
+			})
+		}
+	}
+	return list
+}
