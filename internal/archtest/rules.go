@@ -1,0 +1,91 @@
+package archtest
+
+import "strings"
+
+// module is the import path of the project.
+const module = "github.com/culvert-vpn/culvert"
+
+// imports is the import graph of docs/architecture.md: which packages of the project each one may import outside
+// of its tests. A package without a row is an error, so that nobody adds an arrow without looking here.
+var imports = map[string]string{
+	// These decide.
+	"internal/inet": "",
+	"ident":         "",
+	"suite":         "",
+	"natt":          "",
+	"ts":            "internal/inet",
+	"psk":           "ident suite",
+	"ike/wire":      "ident suite ts",
+	"ike":           "ident ike/wire natt psk suite ts",
+	"esp":           "internal/inet suite",
+
+	// These touch the world.
+	"tun":     "internal/inet",
+	"udp":     "",
+	"config":  "ident ike psk suite ts",
+	"gateway": "config esp ident ike ike/wire internal/inet natt psk suite ts tun udp",
+	"cmd/...": "config esp gateway ident ike ike/wire internal/inet internal/e2e natt psk suite ts tun udp",
+
+	// These test, measure and serve the work on the project.
+	"tun/tuntest":       "tun",
+	"udp/udptest":       "udp",
+	"bench":             "config esp gateway ident ike ike/wire internal/inet natt psk suite ts tun udp",
+	"internal/sim":      "ident ike ike/wire internal/inet natt psk suite ts",
+	"internal/e2e":      "config esp gateway ident ike ike/wire internal/inet natt psk suite ts tun udp",
+	"internal/archtest": "",
+	"internal/testsum":  "",
+}
+
+// deciding are the packages that take time, randomness and bytes and return values, and do nothing else.
+var deciding = words("ident psk ts suite natt ike/wire ike esp internal/inet")
+
+// forTests may be imported by tests, by each other and by the programs that exercise the whole, but by nothing
+// that runs in the daemon.
+var forTests = words("tun/tuntest udp/udptest internal/sim internal/archtest internal/testsum")
+
+// worldly are the imports a deciding package must not have. Each stands for the packages below it too, but
+// for those in harmless.
+var worldly = words("net os log syscall math/rand crypto/rand plugin io/ioutil golang.org/x/sys golang.org/x/net github.com/vishvananda github.com/songgao github.com/spf13 github.com/coreos")
+
+// harmless are exceptions from worldly.
+var harmless = words("net/netip")
+
+// partly are exceptions from worldly for single names: what a deciding package may use of an import.
+var partly = map[[2]string][]string{
+	{"psk", "log/slog"}: words("Value StringValue"), // a secret that is logged must say that it is one
+}
+
+// clocks are the functions of package time that read a clock or start a timer.
+var clocks = words("Now Since Until After AfterFunc NewTimer NewTicker Tick Sleep")
+
+// printers are the functions of package fmt that write to the standard output.
+var printers = words("Print Printf Println")
+
+// starters are the packages that may start goroutines outside of their tests; the daemon's are all in gateway.
+var starters = words("gateway cmd/... internal/e2e tun/tuntest udp/udptest bench")
+
+// maxLines is how long a file outside of tests may be.
+const maxLines = 600
+
+func words(list string) []string { return strings.Fields(list) }
+
+// covers reports whether one of patterns names pkg: as it is, or by "dir/..." with all below.
+func covers(patterns []string, pkg string) bool {
+	for _, p := range patterns {
+		dir, below := strings.CutSuffix(p, "/...")
+		if p == pkg || below && (pkg == dir || strings.HasPrefix(pkg, dir+"/")) {
+			return true
+		}
+	}
+	return false
+}
+
+// rowOf is the row of imports that pkg falls under.
+func rowOf(pkg string) (allowed []string, ok bool) {
+	for name, row := range imports {
+		if covers([]string{name}, pkg) {
+			return words(row), true
+		}
+	}
+	return nil, false
+}
