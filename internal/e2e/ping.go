@@ -112,9 +112,13 @@ func (h *Host) StartPing(to netip.Addr, o Ping) (*Pinger, error) {
 }
 
 func pingSocket(to netip.Addr, o Ping) (*net.IPConn, error) {
-	network, level, option, never, always := "ip4:icmp", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT, unix.IP_PMTUDISC_DO
+	network, level, option := "ip4:icmp", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER
 	if to.Is6() {
-		network, level, option, never, always = "ip6:ipv6-icmp", unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DONT, unix.IPV6_PMTUDISC_DO
+		network, level, option = "ip6:ipv6-icmp", unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER
+	}
+	pmtu := unix.IP_PMTUDISC_DONT // the values for IPv6 are the same
+	if o.DF {
+		pmtu = unix.IP_PMTUDISC_DO
 	}
 	var local *net.IPAddr
 	if o.From.IsValid() {
@@ -124,11 +128,7 @@ func pingSocket(to netip.Addr, o Ping) (*net.IPConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	value := never
-	if o.DF {
-		value = always
-	}
-	if err := setsockopt(conn, level, option, value); err != nil {
+	if err := setsockopt(conn, level, option, pmtu); err != nil {
 		conn.Close()
 		return nil, err
 	}

@@ -20,16 +20,14 @@ import (
 
 // Command is a program to run on a host of the topology.
 type Command struct {
-	Path   string   // inside the tools' tree, or of the real system if Outside
+	Path   string   // inside the tools' tree
+	File   *os.File // the program itself, instead of a Path; stays the caller's
 	Args   []string // without the program's name
 	Env    []string // all of it
 	Run    string   // directory that the program sees as /run; empty: an empty one of its own
 	Stdin  string
 	Stdout io.Writer // nil: discarded; must be safe for use from another goroutine
 	Stderr io.Writer
-
-	// Outside runs the program on the real file system instead of the tools' tree.
-	Outside bool
 }
 
 // Process is a running Command. It cannot outlive the process that started it.
@@ -40,16 +38,21 @@ type Process struct {
 	err  error // of the program; to be read after done
 }
 
-// start runs c inside the network namespace, with a mount namespace of its own.
+// start runs c inside the network namespace, with the tools' tree as its root directory.
 func start(tools *Tools, ns netns.NsHandle, c Command) (*Process, error) {
-	p := &Process{name: filepath.Base(c.Path), cmd: exec.Command(c.Path, c.Args...), done: make(chan struct{})}
+	name, path := filepath.Base(c.Path), c.Path
+	if c.File != nil {
+		name, path = filepath.Base(c.File.Name()), "/proc/self/fd/3"
+	}
+	p := &Process{name: name, cmd: exec.Command(path, c.Args...), done: make(chan struct{})}
+	if c.File != nil {
+		p.cmd.ExtraFiles = []*os.File{c.File} // becomes descriptor 3
+	}
 	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = c.Env, c.Stdout, c.Stderr
 	p.cmd.Stdin = strings.NewReader(c.Stdin)
 	// The kernel sends the death signal when the thread that started the child ends: that thread waits below.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if !c.Outside {
-		p.cmd.SysProcAttr.Chroot, p.cmd.Dir = tools.Root, "/"
-	}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Chroot: tools.Root}
+	p.cmd.Dir = "/"
 
 	started := make(chan error)
 	onOwnThread(func() {
@@ -57,7 +60,7 @@ func start(tools *Tools, ns netns.NsHandle, c Command) (*Process, error) {
 		if err == nil {
 			err = netns.Set(ns)
 		}
-		if err == nil && !c.Outside {
+		if err == nil {
 			err = mountTree(tools.Root, c.Run)
 		}
 		if err == nil {

@@ -17,6 +17,7 @@ const (
 type Plan struct {
 	A, B Translation
 	C    bool // a third gateway, behind the same NAT as B, which must be Masquerade
+	Fate Fate // what happens to frames between A's side and the internet; nil: they arrive
 }
 
 // Reference is the network of the reference case. Drawn with Plan{B: OneToOne}:
@@ -75,9 +76,9 @@ func NewReference(t T, plan Plan) *Reference {
 	n := NewNet(t)
 	r := &Reference{Net: n, Router: n.Router("internet")}
 	r.A = n.gateway("A", "10.103.0.", "fd00:103::")
-	r.connect(r.A, sideA, plan.A)
+	r.connect(r.A, sideA, plan.A, plan.Fate)
 	r.B = n.gateway("B", "10.104.0.", "fd00:104::")
-	r.connect(r.B, sideB, plan.B)
+	r.connect(r.B, sideB, plan.B, nil)
 	if plan.C {
 		if plan.B != Masquerade {
 			t.Fatalf("a third gateway needs B to be Masquerade: it shares B's public address")
@@ -105,7 +106,7 @@ func (n *Net) gateway(name, site, site6 string) *Gateway {
 }
 
 // connect joins the gateway to the internet, through a NAT box if there is to be one.
-func (r *Reference) connect(g *Gateway, s side, translation Translation) {
+func (r *Reference) connect(g *Gateway, s side, translation Translation, fate Fate) {
 	r.Net.t.Helper()
 	edge := g.Host
 	if translation != Direct {
@@ -113,8 +114,13 @@ func (r *Reference) connect(g *Gateway, s side, translation Translation) {
 		edge = g.NAT
 	}
 	g.Public = netip.MustParseAddr(s.public)
-	g.Uplink = r.Net.Link(edge, []string{s.public + "/24", s.outer6 + "1/64"},
-		r.Router, []string{s.router + "/24", s.outer6 + "ffff/64"})
+	here := []string{s.public + "/24", s.outer6 + "1/64"}
+	there := []string{s.router + "/24", s.outer6 + "ffff/64"}
+	if fate != nil {
+		g.Uplink = r.Net.Line(edge, here, r.Router, there, fate)
+	} else {
+		g.Uplink = r.Net.Link(edge, here, r.Router, there)
+	}
 	edge.Route("default", s.router)
 	edge.Route("default6", s.outer6+"ffff")
 

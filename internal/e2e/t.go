@@ -16,9 +16,7 @@ type T interface {
 	Logf(format string, args ...any)
 	Fatalf(format string, args ...any) // does not return
 	Skipf(format string, args ...any)  // does not return
-	Failed() bool
 	Cleanup(func())
-	TempDir() string
 	ArtifactDir() string // outlives the test when the user asked for artifacts
 }
 

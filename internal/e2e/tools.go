@@ -167,7 +167,7 @@ Dir::State %[1]q; Dir::State::status %[2]q; Dir::Cache %[3]q; Dir::Log %[4]q;
 Dir::Etc %[5]q; Dir::Etc::sourcelist %[6]q;
 Dir::Etc::main "/dev/null"; Dir::Etc::parts "/dev/null"; Dir::Etc::sourceparts "/dev/null";
 APT::Architecture %[7]q; APT::Architectures { %[7]q; };
-APT::Sandbox::User "root"; Acquire::Languages "none";
+APT::Sandbox::User "root"; APT::Update::Error-Mode "any"; Acquire::Languages "none";
 `, filepath.Join(dir, "state"), filepath.Join(dir, "status"), filepath.Join(dir, "cache"), filepath.Join(dir, "log"),
 		filepath.Join(dir, "etc"), filepath.Join(dir, "sources.list"), arch)
 	return b.String(), nil

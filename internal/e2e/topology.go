@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -45,7 +47,7 @@ type Host struct {
 	net    *Net
 	ns     netns.NsHandle
 	handle *netlink.Handle
-	addrs  []netip.Addr
+	addrs  []netip.Addr // in the order in which they were given
 }
 
 // Host adds a machine; the name is at most 15 bytes long, because it also names the interfaces that lead to it.
@@ -141,13 +143,40 @@ func (n *Net) Link(a *Host, addrsA []string, b *Host, addrsB []string) *Link {
 	n.t.Helper()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = b.Name
+	// The kernel brings a device up at once only when its index is not that of its other end; else it takes its time,
+	// up to a second, and drops packets until then. The other end gets the next free number, which is small.
+	attrs.Index = 1000 + int(linkIndex.Add(1))
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: a.Name, PeerNamespace: netlink.NsFd(b.ns)}
 	if err := a.handle.LinkAdd(veth); err != nil {
 		n.t.Fatalf("link %s to %s: %v", a.Name, b.Name, err)
 	}
 	a.configure(b.Name, addrsA)
 	b.configure(a.Name, addrsB)
-	return &Link{A: a, B: b}
+	l := &Link{A: a, B: b}
+	l.awaitUp()
+	return l
+}
+
+var linkIndex atomic.Uint32 // of the last link made
+
+// awaitUp waits until packets can cross the cable.
+func (l *Link) awaitUp() {
+	t := l.A.net.t
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	l.ends(func(h *netlink.Handle, link netlink.Link) error {
+		for link.Attrs().OperState != netlink.OperUp {
+			if time.Now().After(deadline) {
+				return fmt.Errorf("link %s to %s does not come up", l.A.Name, l.B.Name)
+			}
+			time.Sleep(time.Millisecond)
+			var err error
+			if link, err = h.LinkByIndex(link.Attrs().Index); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func (h *Host) configure(device string, addrs []string) {
@@ -225,6 +254,9 @@ func (l *Link) SetUp(up bool) {
 		}
 		return h.LinkSetDown(link)
 	})
+	if up {
+		l.awaitUp()
+	}
 }
 
 // separate makes every packet travel by itself. Otherwise a train of segments crosses a virtual cable as one packet
