@@ -84,11 +84,11 @@ func none(t Transform) bool {
 	return t == Transform{Type: TypeINTEG, ID: AUTH_NONE} || t == Transform{Type: TypeKE, ID: KE_NONE}
 }
 
-// common is our first transform of a type that is offered and implemented. Transforms are equal only with their Key Length
-// attributes, so one that lacks it or has one too many is equal to none that is supported.
+// common is our first transform of a type that is offered and implemented, NONE aside. Transforms are equal only with their
+// Key Length attributes, so one that lacks it or has one too many is equal to none that is supported.
 func common(offer, our Proposal, t Type) (Transform, bool) {
 	for _, tr := range our.Transforms {
-		if tr.Type == t && Supported(tr) && slices.Contains(offer.Transforms, tr) {
+		if tr.Type == t && !none(tr) && Supported(tr) && slices.Contains(offer.Transforms, tr) {
 			return tr, true
 		}
 	}
@@ -101,8 +101,7 @@ func matchIntegrity(offer, our Proposal, encr Transform) (Transform, bool) {
 	if encr.aead() {
 		return nothing, may(offer, nothing) && may(our, nothing)
 	}
-	tr, ok := common(offer, our, TypeINTEG)
-	return tr, ok && tr != nothing
+	return common(offer, our, TypeINTEG)
 }
 
 // matchKE: IKE always exchanges keys, ESP also without, which NONE and no transform at all both say.
@@ -113,10 +112,20 @@ func matchKE(offer, our Proposal, prefer uint16) (Transform, bool) {
 		slices.Contains(offer.Transforms, wanted) && slices.Contains(our.Transforms, wanted) {
 		return wanted, true
 	}
-	if tr, ok := common(offer, our, TypeKE); ok && tr != nothing {
-		return tr, true
+	groups := our.All(TypeKE)
+	if len(groups) == 0 {
+		groups = []Transform{nothing}
 	}
-	return nothing, offer.Protocol != IKE && may(offer, nothing) && may(our, nothing)
+	for _, tr := range groups {
+		if tr == nothing {
+			if offer.Protocol != IKE && may(offer, nothing) {
+				return nothing, true
+			}
+		} else if Supported(tr) && slices.Contains(offer.Transforms, tr) {
+			return tr, true
+		}
+	}
+	return Transform{}, false
 }
 
 // matchESN: the type is mandatory in an offer (RFC 7296 3.3.3); a configuration without it means NO_ESN.
