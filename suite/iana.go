@@ -72,203 +72,120 @@ func (t Transform) String() string {
 }
 
 func encrName(id uint16) string {
-	switch id {
-	case 1:
-		return "DES_IV64"
-	case 2:
-		return "DES"
-	case 3:
-		return "3DES"
-	case 4:
-		return "RC5"
-	case 5:
-		return "IDEA"
-	case 6:
-		return "CAST"
-	case 7:
-		return "BLOWFISH"
-	case 8:
-		return "3IDEA"
-	case 9:
-		return "DES_IV32"
-	case 11:
-		return "NULL"
-	case ENCR_AES_CBC:
-		return "AES_CBC"
-	case 13:
-		return "AES_CTR"
-	case 14:
-		return "AES_CCM_8"
-	case 15:
-		return "AES_CCM_12"
-	case 16:
-		return "AES_CCM_16"
-	case 18:
-		return "AES_GCM_8"
-	case 19:
-		return "AES_GCM_12"
-	case ENCR_AES_GCM_16:
-		return "AES_GCM_16"
-	case 21:
-		return "NULL_AUTH_AES_GMAC"
-	case 23:
-		return "CAMELLIA_CBC"
-	case 24:
-		return "CAMELLIA_CTR"
-	case 25:
-		return "CAMELLIA_CCM_8"
-	case 26:
-		return "CAMELLIA_CCM_12"
-	case 27:
-		return "CAMELLIA_CCM_16"
-	case ENCR_CHACHA20_POLY1305:
-		return "CHACHA20_POLY1305"
-	case 29:
-		return "AES_CCM_8_IIV"
-	case 30:
-		return "AES_GCM_16_IIV"
-	case 31:
-		return "CHACHA20_POLY1305_IIV"
-	case 32:
-		return "KUZNYECHIK_MGM_KTREE"
-	case 33:
-		return "MAGMA_MGM_KTREE"
-	case 34:
-		return "KUZNYECHIK_MGM_MAC_KTREE"
-	case 35:
-		return "MAGMA_MGM_MAC_KTREE"
-	}
-	return ""
+	return at(id, []string{
+		1:                      "DES_IV64",
+		2:                      "DES",
+		3:                      "3DES",
+		4:                      "RC5",
+		5:                      "IDEA",
+		6:                      "CAST",
+		7:                      "BLOWFISH",
+		8:                      "3IDEA",
+		9:                      "DES_IV32",
+		11:                     "NULL",
+		ENCR_AES_CBC:           "AES_CBC",
+		13:                     "AES_CTR",
+		14:                     "AES_CCM_8",
+		15:                     "AES_CCM_12",
+		16:                     "AES_CCM_16",
+		18:                     "AES_GCM_8",
+		19:                     "AES_GCM_12",
+		ENCR_AES_GCM_16:        "AES_GCM_16",
+		21:                     "NULL_AUTH_AES_GMAC",
+		23:                     "CAMELLIA_CBC",
+		24:                     "CAMELLIA_CTR",
+		25:                     "CAMELLIA_CCM_8",
+		26:                     "CAMELLIA_CCM_12",
+		27:                     "CAMELLIA_CCM_16",
+		ENCR_CHACHA20_POLY1305: "CHACHA20_POLY1305",
+		29:                     "AES_CCM_8_IIV",
+		30:                     "AES_GCM_16_IIV",
+		31:                     "CHACHA20_POLY1305_IIV",
+		32:                     "KUZNYECHIK_MGM_KTREE",
+		33:                     "MAGMA_MGM_KTREE",
+		34:                     "KUZNYECHIK_MGM_MAC_KTREE",
+		35:                     "MAGMA_MGM_MAC_KTREE",
+	})
 }
 
 func prfName(id uint16) string {
-	switch id {
-	case 1:
-		return "PRF_HMAC_MD5"
-	case PRF_HMAC_SHA1:
-		return "PRF_HMAC_SHA1"
-	case 3:
-		return "PRF_HMAC_TIGER"
-	case 4:
-		return "PRF_AES128_XCBC"
-	case PRF_HMAC_SHA2_256:
-		return "PRF_HMAC_SHA2_256"
-	case PRF_HMAC_SHA2_384:
-		return "PRF_HMAC_SHA2_384"
-	case PRF_HMAC_SHA2_512:
-		return "PRF_HMAC_SHA2_512"
-	case 8:
-		return "PRF_AES128_CMAC"
-	case 9:
-		return "PRF_HMAC_STREEBOG_512"
-	}
-	return ""
+	return at(id, []string{
+		1:                 "PRF_HMAC_MD5",
+		PRF_HMAC_SHA1:     "PRF_HMAC_SHA1",
+		3:                 "PRF_HMAC_TIGER",
+		4:                 "PRF_AES128_XCBC",
+		PRF_HMAC_SHA2_256: "PRF_HMAC_SHA2_256",
+		PRF_HMAC_SHA2_384: "PRF_HMAC_SHA2_384",
+		PRF_HMAC_SHA2_512: "PRF_HMAC_SHA2_512",
+		8:                 "PRF_AES128_CMAC",
+		9:                 "PRF_HMAC_STREEBOG_512",
+	})
 }
 
 func integName(id uint16) string {
-	switch id {
-	case AUTH_NONE:
-		return "AUTH_NONE"
-	case 1:
-		return "HMAC_MD5_96"
-	case AUTH_HMAC_SHA1_96:
-		return "HMAC_SHA1_96"
-	case 3:
-		return "DES_MAC"
-	case 4:
-		return "KPDK_MD5"
-	case 5:
-		return "AES_XCBC_96"
-	case 6:
-		return "HMAC_MD5_128"
-	case 7:
-		return "HMAC_SHA1_160"
-	case 8:
-		return "AES_CMAC_96"
-	case 9:
-		return "AES_128_GMAC"
-	case 10:
-		return "AES_192_GMAC"
-	case 11:
-		return "AES_256_GMAC"
-	case AUTH_HMAC_SHA2_256_128:
-		return "HMAC_SHA2_256_128"
-	case AUTH_HMAC_SHA2_384_192:
-		return "HMAC_SHA2_384_192"
-	case AUTH_HMAC_SHA2_512_256:
-		return "HMAC_SHA2_512_256"
-	}
-	return ""
+	return at(id, []string{
+		AUTH_NONE:              "AUTH_NONE",
+		1:                      "HMAC_MD5_96",
+		AUTH_HMAC_SHA1_96:      "HMAC_SHA1_96",
+		3:                      "DES_MAC",
+		4:                      "KPDK_MD5",
+		5:                      "AES_XCBC_96",
+		6:                      "HMAC_MD5_128",
+		7:                      "HMAC_SHA1_160",
+		8:                      "AES_CMAC_96",
+		9:                      "AES_128_GMAC",
+		10:                     "AES_192_GMAC",
+		11:                     "AES_256_GMAC",
+		AUTH_HMAC_SHA2_256_128: "HMAC_SHA2_256_128",
+		AUTH_HMAC_SHA2_384_192: "HMAC_SHA2_384_192",
+		AUTH_HMAC_SHA2_512_256: "HMAC_SHA2_512_256",
+	})
 }
 
 func keName(id uint16) string {
-	switch id {
-	case KE_NONE:
-		return "KE_NONE"
-	case 1:
-		return "MODP_768"
-	case 2:
-		return "MODP_1024"
-	case 5:
-		return "MODP_1536"
-	case MODP2048:
-		return "MODP_2048"
-	case MODP3072:
-		return "MODP_3072"
-	case MODP4096:
-		return "MODP_4096"
-	case MODP6144:
-		return "MODP_6144"
-	case MODP8192:
-		return "MODP_8192"
-	case ECP256:
-		return "ECP_256"
-	case ECP384:
-		return "ECP_384"
-	case ECP521:
-		return "ECP_521"
-	case 22:
-		return "MODP_1024_S160"
-	case 23:
-		return "MODP_2048_S224"
-	case 24:
-		return "MODP_2048_S256"
-	case 25:
-		return "ECP_192"
-	case 26:
-		return "ECP_224"
-	case 27:
-		return "BRAINPOOL_P224R1"
-	case 28:
-		return "BRAINPOOL_P256R1"
-	case 29:
-		return "BRAINPOOL_P384R1"
-	case 30:
-		return "BRAINPOOL_P512R1"
-	case CURVE25519:
-		return "CURVE25519"
-	case 32:
-		return "CURVE448"
-	case 33:
-		return "GOST3410_2012_256"
-	case 34:
-		return "GOST3410_2012_512"
-	case 35:
-		return "ML_KEM_512"
-	case 36:
-		return "ML_KEM_768"
-	case 37:
-		return "ML_KEM_1024"
-	}
-	return ""
+	return at(id, []string{
+		KE_NONE:    "KE_NONE",
+		1:          "MODP_768",
+		2:          "MODP_1024",
+		5:          "MODP_1536",
+		MODP2048:   "MODP_2048",
+		MODP3072:   "MODP_3072",
+		MODP4096:   "MODP_4096",
+		MODP6144:   "MODP_6144",
+		MODP8192:   "MODP_8192",
+		ECP256:     "ECP_256",
+		ECP384:     "ECP_384",
+		ECP521:     "ECP_521",
+		22:         "MODP_1024_S160",
+		23:         "MODP_2048_S224",
+		24:         "MODP_2048_S256",
+		25:         "ECP_192",
+		26:         "ECP_224",
+		27:         "BRAINPOOL_P224R1",
+		28:         "BRAINPOOL_P256R1",
+		29:         "BRAINPOOL_P384R1",
+		30:         "BRAINPOOL_P512R1",
+		CURVE25519: "CURVE25519",
+		32:         "CURVE448",
+		33:         "GOST3410_2012_256",
+		34:         "GOST3410_2012_512",
+		35:         "ML_KEM_512",
+		36:         "ML_KEM_768",
+		37:         "ML_KEM_1024",
+	})
 }
 
 func esnName(id uint16) string {
-	switch id {
-	case NO_ESN:
-		return "NO_ESN"
-	case ESN:
-		return "ESN"
+	return at(id, []string{
+		NO_ESN: "NO_ESN",
+		ESN:    "ESN",
+	})
+}
+
+// at is the name at an index, "" where the registry has none.
+func at(id uint16, names []string) string {
+	if int(id) >= len(names) {
+		return ""
 	}
-	return ""
+	return names[id]
 }
