@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -434,9 +433,6 @@ func TestLoad(t *testing.T) {
 }
 
 func TestLoadErrors(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("files have no mode there")
-	}
 	dir := t.TempDir()
 	main := filepath.Join(dir, "main.conf")
 	secrets := "secrets { ike { secret = J2wCgkwzOWzLr2kPsvRL1g\n } }\n"

@@ -1,0 +1,61 @@
+# Every target is one line of go or a script. The project is pure Go; only the race detector wants a C compiler.
+export CGO_ENABLED = 0
+SHELL = /bin/bash -o pipefail
+
+# Packages without real sockets and devices, which run everywhere and fast under the race detector.
+PURE = $(addsuffix /...,$(wildcard ./bench ./config ./esp ./gateway ./ident ./ike ./internal/inet ./internal/sim ./natt ./psk ./suite ./ts))
+PLATFORMS = linux/amd64 linux/arm64 linux/arm linux/386 linux/riscv64 darwin/arm64 freebsd/amd64
+
+# The published test vectors are no part of the repository. Tests that want them may be skipped even when CI=true,
+# which makes every other skipped test a failure.
+TESTSUM = go run ./internal/testsum $(if $(filter true,$(CI)),-strict) -optional vector
+
+RUN =
+BENCH = .
+FUZZTIME = 5m
+
+.PHONY: build demo test check fmt vet staticcheck tidy arch race cross e2e fuzz bench clean
+
+build:
+	go build -trimpath -o bin/culvert ./cmd/culvert
+
+demo: build
+	bin/culvert demo
+
+test:
+	go test -json -timeout 9m ./... | $(TESTSUM)
+
+check: fmt vet staticcheck tidy arch cross race
+
+fmt:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)"
+
+vet:
+	go vet ./...
+
+staticcheck:
+	go tool staticcheck ./...
+
+tidy:
+	go mod tidy -diff
+
+arch:
+	go test ./internal/archtest
+
+race:
+	CGO_ENABLED=1 go test -race -timeout 20m $(PURE)
+
+cross:
+	for p in $(PLATFORMS); do echo $$p; GOOS=$${p%/*} GOARCH=$${p#*/} go vet ./... || exit; done
+
+e2e:
+	go test -count=1 -v -timeout 30m -run '$(RUN)' ./internal/e2e/...
+
+fuzz:
+	scripts/fuzz $(FUZZTIME)
+
+bench:
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+clean:
+	rm -rf bin artifacts
