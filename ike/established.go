@@ -23,7 +23,13 @@ func (s *established) String() string {
 	return "established"
 }
 
-func (s *established) silence(sa *ikeSA) { sa.dead() }
+func (s *established) silence(sa *ikeSA) {
+	if s.closing {
+		sa.remove()
+		return
+	}
+	sa.dead()
+}
 
 func (s *established) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	h := m.Header
@@ -49,6 +55,7 @@ func (s *established) message(sa *ikeSA, d Datagram, m *wire.Message) {
 		return
 	}
 	sa.follow(d.Path)
+	sa.asked = d.Path
 	if h.Response {
 		sa.takeAnswer(d, h, c, err)
 		return
@@ -61,12 +68,13 @@ func (sa *ikeSA) repeat(d Datagram) {
 	sa.end.send(d.Path, sa.win.answer)
 }
 
-// reply answers the peer's current request and keeps the answer for when it asks again.
+// reply answers the peer's current request, to where it came from (RFC 7296 2.11), and keeps the answer for when the peer
+// asks again.
 func (sa *ikeSA) reply(kind wire.Exchange, payloads []wire.Payload) {
 	id := sa.win.expect
 	sa.win.expect++
 	sa.win.answer = sa.seal(kind, id, true, payloads)
-	sa.end.send(sa.path, sa.win.answer)
+	sa.end.send(sa.asked, sa.win.answer)
 }
 
 // takeAnswer gives the answer to the exchange that waits for it.

@@ -19,6 +19,7 @@ type ikeSA struct {
 	initiator  bool
 	spiI, spiR uint64
 	path       natt.Path
+	asked      natt.Path // where the peer's current request came from
 	nat        natt.Situation
 	state      state
 	keys       *keys

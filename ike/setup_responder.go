@@ -192,7 +192,7 @@ func (s *expectAuth) message(sa *ikeSA, d Datagram, m *wire.Message) {
 		return
 	}
 	// The request is authentic as far as the key exchange goes; it came by port 4500 after the float.
-	sa.path = d.Path
+	sa.path, sa.asked = d.Path, d.Path
 	sa.heard = sa.end.now
 	sa.win.expect = 1
 	if err == nil {
