@@ -80,7 +80,7 @@ func (b *builder) top(root, top *section, used map[*section]bool) {
 	for _, t := range root.settings {
 		named.set(t)
 	}
-	apply(b.report, place{what: "the file"}, named, []key[struct{}]{}, rootSubs, nil)
+	apply(b.report, place{what: "the file", hint: "only a section that another one inherits from may stand here"}, named, []key[struct{}]{}, rootSubs, nil)
 }
 
 func (b *builder) addConnection(s *section) {
@@ -150,7 +150,9 @@ func (c *connection) setLifetimes() {
 func (b *builder) round(s *section, side string, keys []key[round], subs []sub) (round, *section) {
 	var r round
 	const why = "strongSwan's default is authentication by certificate, which Culvert does not do"
-	sections := slices.DeleteFunc(slices.Clone(s.sections), func(t *section) bool { return !strings.HasPrefix(t.name, side) })
+	sections := slices.DeleteFunc(slices.Clone(s.sections), func(t *section) bool {
+		return !strings.HasPrefix(t.name, side) || find(connectionKeys, t.name) != nil
+	})
 	if len(sections) == 0 {
 		b.fail(s.pos, side+" { auth = psk }", "connection %s has no section %s, and %s", s.name, side, why)
 		return r, nil

@@ -190,6 +190,7 @@ func TestRefused(t *testing.T) {
 		{"secrets = x", "", `unknown key "secrets"`},
 		{"auth = psk", "", "it belongs in connections.<conn>.local or connections.<conn>.remote"},
 		{"local = x", "", "local is a section, not a key"},
+		{"local_addrs { }", "", "local_addrs is a key, not a section"},
 		{"encap { }", "", "encap is a key, not a section"},
 		{"childern { }", "", `did you mean "children"?`},
 		{"vips = 0.0.0.0", "", "vips is not possible: virtual addresses are not implemented"},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -63,6 +64,7 @@ func subNames(subs []sub) []string {
 type place struct {
 	what   string // "a connection"
 	secret bool   // unknown names are not repeated: a slip of the pen may have put a secret there
+	hint   string // what to say of an unknown name that resembles no known one
 }
 
 // apply sets every setting of s that has a value on t, as the table says; an empty value means the
@@ -88,7 +90,7 @@ func apply[T any](r *report, in place, s *section, keys []key[T], subs []sub, t 
 	for _, section := range s.sections {
 		i := slices.IndexFunc(subs, func(b sub) bool { return matches(b.name, section.name) })
 		switch {
-		case i < 0 && find(keys, section.name) != nil:
+		case find(keys, section.name) != nil:
 			r.fail(section.pos, section.name+" = value", "%s is a key, not a section", section.name)
 		case i < 0:
 			unknown(r, in, "section", section.name, section.pos, slices.Concat(subNames(subs), keyNames(keys)))
@@ -124,7 +126,7 @@ func unknown(r *report, in place, what, name string, pos Pos, known []string) {
 		r.fail(pos, "known here are "+strings.Join(known, ", "), "unknown %s in %s", what, in.what)
 		return
 	}
-	r.fail(pos, hint, "unknown %s %q in %s", what, name, in.what)
+	r.fail(pos, cmp.Or(hint, in.hint), "unknown %s %q in %s", what, name, in.what)
 }
 
 // belongs names the section a key would be known in, or returns "".
