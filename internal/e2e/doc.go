@@ -8,7 +8,7 @@
 //		ref := e2e.NewReference(t, e2e.Plan{B: e2e.OneToOne})
 //		wire := ref.Net.Capture(ref.A.Uplink)
 //		a := e2e.NewStrongSwan(ref.A.Host, confA) // the text of a swanctl.conf
-//		b := e2e.NewCulvert(ref.B.Host, confB)
+//		b := e2e.NewStrongSwan(ref.B.Host, confB)
 //		e2e.Must(t, a.Start(), b.Start(), b.Initiate("net"))
 //		ping, err := ref.A.Client.Ping(ref.B.Client.Addr(), e2e.Ping{Count: 20})
 //		e2e.Must(t, err, wire.Stop())

@@ -23,7 +23,7 @@ type Ping struct {
 	Size     int           // length of the IP packet in bytes; 84
 	DF       bool          // don't fragment, not even here
 	From     netip.Addr    // a source address of this host; the kernel's choice
-	Patience time.Duration // for answers after the last request; 2 s
+	Patience time.Duration // for answers after the last request, while any is missing; 5 s
 }
 
 // PingResult is what came of a ping. Requests are numbered from 0.
@@ -94,7 +94,7 @@ func (h *Host) StartPing(to netip.Addr, o Ping) (*Pinger, error) {
 		o.Interval = 10 * time.Millisecond
 	}
 	if o.Patience == 0 {
-		o.Patience = 2 * time.Second
+		o.Patience = 5 * time.Second
 	}
 	p := &Pinger{to: to, id: uint16(pingers.Add(1)), o: o, stop: make(chan struct{}), sent: make(chan struct{}),
 		received: make(chan struct{}), all: make(chan struct{}, 1)}

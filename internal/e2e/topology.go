@@ -14,6 +14,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // Net is the network of one scenario. Its methods fail the test when the network cannot be built as told.
@@ -69,7 +70,6 @@ func (n *Net) Host(name string) *Host {
 	h.Sysctl("net/ipv4/conf/default/rp_filter", "0")
 	h.Sysctl("net/ipv6/conf/all/disable_ipv6", "0")
 	h.Sysctl("net/ipv6/conf/default/disable_ipv6", "0")
-	h.Sysctl("net/ipv6/conf/default/accept_dad", "0") // an address is usable at once
 	h.Sysctl("net/ipv6/conf/default/accept_ra", "0")
 	h.Sysctl("net/ipv4/icmp_ratelimit", "0") // every packet too big is answered
 	return h
@@ -186,6 +186,8 @@ func (h *Host) configure(device string, addrs []string) {
 	for _, text := range addrs {
 		addr, err := netlink.ParseAddr(text)
 		Must(h.net.t, err)
+		// Without this an IPv6 address is unusable until a kernel worker has decided not to look for its double.
+		addr.Flags = unix.IFA_F_NODAD
 		if err := h.handle.AddrAdd(link, addr); err != nil {
 			h.net.t.Fatalf("%s: address %s on %s: %v", h.Name, text, device, err)
 		}
