@@ -106,6 +106,7 @@ type Unknown struct {
 	Body     []byte
 }
 
+// Type is the number of the payload in the registry.
 func (*SA) Type() PayloadType        { return TypeSA }
 func (*KE) Type() PayloadType        { return TypeKE }
 func (p *ID) Type() PayloadType      { return pick(p.Responder, TypeIDr, TypeIDi) }
