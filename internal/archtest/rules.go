@@ -24,14 +24,16 @@ var imports = map[string]string{
 	"udp":     "",
 	"config":  "ident ike psk suite ts",
 	"gateway": "config esp ident ike ike/wire internal/inet natt psk suite ts tun udp",
-	"cmd/...": "config esp gateway ident ike ike/wire internal/inet internal/e2e natt psk suite ts tun udp",
+	"cmd/...": "config esp gateway ident ike ike/wire internal/demo internal/inet natt psk suite ts tun udp",
 
 	// These test, measure and serve the work on the project.
 	"tun/tuntest":       "tun",
 	"udp/udptest":       "udp",
 	"bench":             "config esp gateway ident ike ike/wire internal/inet natt psk suite ts tun udp",
 	"internal/sim":      "ident ike ike/wire internal/inet natt psk suite ts",
-	"internal/e2e":      "config esp gateway ident ike ike/wire internal/inet natt psk suite ts tun udp",
+	"internal/lab":      "",
+	"internal/demo":     "config gateway ident ike internal/lab natt suite ts",
+	"internal/e2e":      "config esp gateway ident ike ike/wire internal/inet internal/lab natt psk suite ts tun udp",
 	"internal/archtest": "",
 	"internal/testsum":  "",
 }
@@ -62,7 +64,7 @@ var clocks = words("Now Since Until After AfterFunc NewTimer NewTicker Tick Slee
 var printers = words("Print Printf Println")
 
 // starters are the packages that may start goroutines outside of their tests; the daemon's are all in gateway.
-var starters = words("gateway cmd/... internal/e2e tun/tuntest udp/udptest bench")
+var starters = words("gateway cmd/... internal/e2e internal/lab tun/tuntest udp/udptest bench")
 
 // maxLines is how long a file outside of tests may be.
 const maxLines = 600
