@@ -27,8 +27,8 @@ func Delay(d time.Duration) Fate {
 func (n *Net) Line(a *Host, addrsA []string, b *Host, addrsB []string, fate Fate) *Link {
 	n.t.Helper()
 	endA, endB := n.tap(a, b.Name), n.tap(b, a.Name)
-	a.configure(b.Name, addrsA)
-	b.configure(a.Name, addrsB)
+	a.Configure(b.Name, addrsA)
+	b.Configure(a.Name, addrsB)
 	var mu sync.Mutex
 	oneAtATime := func(frame []byte) []time.Duration {
 		mu.Lock()
@@ -37,7 +37,7 @@ func (n *Net) Line(a *Host, addrsA []string, b *Host, addrsB []string, fate Fate
 	}
 	go carry(endA, endB, oneAtATime)
 	go carry(endB, endA, oneAtATime)
-	return &Link{A: a, B: b}
+	return newLink(a, b)
 }
 
 // tap makes an Ethernet device on the host whose other side is the file.

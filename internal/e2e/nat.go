@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 
@@ -16,17 +15,6 @@ func (h *Host) nft(script string) {
 	h.net.t.Helper()
 	_, err := h.Run(Command{Path: "/usr/sbin/nft", Args: []string{"-f", "-"}, Stdin: script})
 	Must(h.net.t, err)
-}
-
-// NAT1to1 makes the router translate one inside address to one outside address and back, ports untouched, in both
-// directions: what a cloud does for a machine with a public address.
-func (h *Host) NAT1to1(inside, outside netip.Addr) {
-	h.net.t.Helper()
-	h.nft(fmt.Sprintf(`
-table ip nat {
-	chain in { type nat hook prerouting priority dstnat; ip daddr %[2]s dnat to %[1]s; }
-	chain out { type nat hook postrouting priority srcnat; ip saddr %[1]s snat to %[2]s; }
-}`, inside, outside))
 }
 
 // Masquerade makes the router hide everything that leaves towards the neighbour behind its own address there, with
@@ -47,7 +35,7 @@ table ip guard {
 // gets a new mapping, on another port.
 func (h *Host) ForgetMappings() {
 	h.net.t.Helper()
-	if err := h.handle.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
+	if err := h.Netlink().ConntrackTableFlush(netlink.ConntrackTable); err != nil {
 		h.net.t.Fatalf("%s: forget mappings: %v", h.Name, err)
 	}
 }

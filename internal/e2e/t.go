@@ -6,28 +6,25 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/culvert-vpn/culvert/internal/lab"
 )
 
 // T is what a scenario needs of its test. Every *testing.T and *testing.B is one; a program that runs scenarios
 // outside of tests brings its own.
 type T interface {
-	Helper()
+	lab.T
 	Name() string
 	Logf(format string, args ...any)
-	Fatalf(format string, args ...any) // does not return
-	Skipf(format string, args ...any)  // does not return
-	Cleanup(func())
-	ArtifactDir() string // outlives the test when the user asked for artifacts
+	Skipf(format string, args ...any) // does not return
+	ArtifactDir() string              // outlives the test when the user asked for artifacts
 }
 
 // RequireRoot ends the test when it may not make network namespaces: as a skip, or with CI=true as a failure.
 func RequireRoot(t T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		cannotRun(t, "network namespaces need root: run the tests as root")
-	}
-	if _, err := os.Stat("/dev/net/tun"); err != nil {
-		cannotRun(t, "TUN devices need /dev/net/tun: %v", err)
+	if err := lab.Usable(); err != nil {
+		cannotRun(t, "%v", err)
 	}
 }
 
@@ -53,11 +50,7 @@ func cannotRun(t T, format string, args ...any) {
 // Must fails the test at the first error that is not nil.
 func Must(t T, errs ...error) {
 	t.Helper()
-	for _, err := range errs {
-		if err != nil {
-			t.Fatalf("%v", err)
-		}
-	}
+	lab.Must(t, errs...)
 }
 
 // workDir is where a scenario leaves its captures, logs and configurations. It goes when the test ends, unless the

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // Net is a network. Its methods and those of its parts end its T when the network cannot be built as told.
@@ -63,7 +64,6 @@ func (n *Net) Host(name string) *Host {
 	if h.has6() {
 		h.Sysctl("net/ipv6/conf/all/disable_ipv6", "0")
 		h.Sysctl("net/ipv6/conf/default/disable_ipv6", "0")
-		h.Sysctl("net/ipv6/conf/default/accept_dad", "0") // an address is usable at once
 		h.Sysctl("net/ipv6/conf/default/accept_ra", "0")
 	}
 	return h
@@ -128,6 +128,8 @@ func (h *Host) Configure(device string, addrs []string) {
 	for _, text := range addrs {
 		addr, err := netlink.ParseAddr(text)
 		Must(h.t, err)
+		// Without this an IPv6 address is unusable until a kernel worker has decided not to look for its double.
+		addr.Flags = unix.IFA_F_NODAD
 		if err := h.handle.AddrAdd(link, addr); err != nil {
 			h.t.Fatalf("%s: address %s on %s: %v", h.Name, text, device, err)
 		}
