@@ -1,0 +1,194 @@
+package sim
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ident"
+	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/suite"
+	"github.com/culvert-vpn/culvert/ts"
+)
+
+// The reference case: a has a public address, b is at another; their networks are 10.103.0.0/24 and 10.104.0.0/24.
+const (
+	addrA, addrB = "203.0.113.1", "192.0.2.10"
+	netA, netB   = "10.103.0.0/24", "10.104.0.0/24"
+	conn, child  = "site", "net"
+)
+
+// side describes one gateway of a test; zero fields mean the usual.
+type side struct {
+	id, peerID  string
+	peer        string // whom to call
+	local, far  string
+	ike, esp    []string
+	secret      string
+	start       ike.Action
+	closeAction ike.Action
+	dpd         time.Duration // -1: never
+	unique      ike.Unique
+	reauth      time.Duration
+	soft        ike.Lifetime
+	hard        ike.Lifetime
+	retransmit  ike.Retransmit
+}
+
+func orElse(text, fallback string) string {
+	if text != "" {
+		return text
+	}
+	return fallback
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func proposals(p suite.Protocol, texts []string, fallback string) []suite.Proposal {
+	if texts == nil {
+		texts = []string{fallback}
+	}
+	var list []suite.Proposal
+	for _, text := range texts {
+		list = append(list, must(suite.ParseProposal(p, text)))
+	}
+	return list
+}
+
+// config is a side as the configuration of a host. Nothing is rekeyed by time unless a test says so.
+func (s side) config() Config {
+	dpd := s.dpd
+	if dpd == 0 {
+		dpd = 30 * time.Second
+	}
+	return Config{
+		Secret: orElse(s.secret, "qwerty"), Retransmit: s.retransmit,
+		Connections: []*ike.Connection{{
+			Name: conn, RemoteHost: s.peer, LocalPort: 500, RemotePort: 500,
+			LocalID: must(ident.Parse(s.id)), RemoteID: must(ident.ParsePattern(s.peerID)),
+			Proposals: proposals(suite.IKE, s.ike, "aes128gcm16-prfsha256-x25519"),
+			DPDDelay:  max(dpd, 0), Unique: s.unique, ReauthTime: s.reauth, OverTime: time.Hour,
+			Children: []*ike.Child{{
+				Name: child, LocalTS: []ts.Spec{must(ts.ParseSpec(s.local))}, RemoteTS: []ts.Spec{must(ts.ParseSpec(s.far))},
+				Proposals: proposals(suite.ESP, s.esp, "aes128gcm16-x25519"), StartAction: s.start, CloseAction: s.closeAction,
+				Rekey: s.soft, Life: s.hard,
+			}},
+		}},
+	}
+}
+
+// sides are the reference case: a calls and keeps the child up, b waits.
+func sides() (a, b side) {
+	a = side{id: "@a", peerID: "@b", peer: addrB, local: netA, far: netB, start: ike.Start}
+	b = side{id: "@b", peerID: "@a", peer: addrA, local: netB, far: netA}
+	return a, b
+}
+
+// scene is a world with two gateways.
+type scene struct {
+	*World
+	t    *testing.T
+	a, b *Host
+}
+
+// newScene builds the reference case; change may alter the sides.
+func newScene(t *testing.T, seed uint64, change func(a, b *side)) *scene {
+	t.Helper()
+	a, b := sides()
+	if change != nil {
+		change(&a, &b)
+	}
+	w := New(seed)
+	s := &scene{World: w, t: t}
+	s.a, s.b = w.Host("a", addrA, a.config()), w.Host("b", addrB, b.config())
+	t.Cleanup(s.report)
+	return s
+}
+
+// report fails the test if something was found, and leaves a picture of the run.
+func (s *scene) report() {
+	if err := s.Err(); err != nil {
+		s.t.Errorf("%v", err)
+	}
+	if s.t.Failed() {
+		s.draw()
+	}
+}
+
+func (s *scene) draw() {
+	dir := s.t.ArtifactDir()
+	for name, write := range map[string]func(*os.File) error{
+		"ladder.txt": func(f *os.File) error { return s.Ladder(f) },
+		"ike.pcap":   func(f *os.File) error { return s.Pcap(f) },
+	} {
+		f, err := os.Create(filepath.Join(dir, name))
+		if err == nil {
+			err = write(f)
+			f.Close()
+		}
+		if err != nil {
+			s.t.Logf("no %s: %v", name, err)
+		}
+	}
+	s.t.Logf("see ladder.txt and ike.pcap in %s (run with -artifacts to keep them)", dir)
+}
+
+// up lets the two establish.
+func (s *scene) up() {
+	s.t.Helper()
+	if !s.RunUntil(time.Minute, func() bool { return s.a.Up(conn, child) == 1 && s.b.Up(conn, child) == 1 }) {
+		s.t.Fatal("the child does not come up")
+	}
+	s.Run(10 * time.Second)
+}
+
+// wantUp lets everything settle and checks that the child is up at both ends, once.
+func (s *scene) wantUp() {
+	s.t.Helper()
+	s.Run(4 * time.Minute)
+	s.CheckQuiet()
+	for _, h := range []*Host{s.a, s.b} {
+		if n := h.Up(conn, child); n != 1 {
+			s.t.Errorf("%s has %d Child SAs, want 1", h.Name, n)
+		}
+	}
+}
+
+// wantDown is the same for a child that is to be down.
+func (s *scene) wantDown() {
+	s.t.Helper()
+	s.Run(4 * time.Minute)
+	s.CheckQuiet()
+	for _, h := range []*Host{s.a, s.b} {
+		if n := h.Up(conn, child); n != 0 {
+			s.t.Errorf("%s has %d Child SAs, want none", h.Name, n)
+		}
+	}
+}
+
+// wantEnd shuts both down and checks that nothing is left.
+func (s *scene) wantEnd() {
+	s.t.Helper()
+	s.a.Shutdown()
+	s.b.Shutdown()
+	s.Run(10 * time.Minute)
+	s.CheckGone()
+}
+
+// wantNoLoss stops the traffic and checks that every packet arrived.
+func (s *scene) wantNoLoss(flows []*Flow) {
+	s.t.Helper()
+	s.StopTraffic()
+	s.Run(10 * time.Second)
+	for _, f := range flows {
+		if f.Sent == 0 || f.Unsent > 0 || f.Arrived != f.Sent {
+			s.t.Errorf("%s sent %d packets, %d arrived, %d had no Child SA", f.From.Name, f.Sent, f.Arrived, f.Unsent)
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package sim
+
+import (
+	"bytes"
+	"hash/maphash"
+
+	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/ts"
+)
+
+// watcher checks at every step what must hold at all times. It sees what an endpoint sends, receives and returns, and nothing of
+// its inside.
+type watcher struct {
+	sas map[saKey]*watched
+	// authenticated are the IKE SAs of which an endpoint said that both ends are authenticated.
+	authenticated map[saKey]bool
+	// keys says where an ESP key is used to send and to receive.
+	keys map[string]*keyUse
+	// spis are all ESP SPIs that were ever lent.
+	spis map[uint32]bool
+	seed maphash.Seed
+}
+
+// saKey names an IKE SA at one end, by the SPI of that end.
+type saKey struct {
+	host *Host
+	spi  uint64
+}
+
+// watched is what was seen of an IKE SA at one end.
+type watched struct {
+	requests bool
+	id       uint32 // of the last request
+	request  []byte
+	answered bool
+	answers  map[uint32][]byte
+	ivs      map[string]uint64 // the message that each initialisation vector was used for
+}
+
+// keyUse is who sends and who receives under a key.
+type keyUse struct{ sender, receiver *Host }
+
+func newWatcher() watcher {
+	return watcher{
+		sas: make(map[saKey]*watched), authenticated: make(map[saKey]bool), keys: make(map[string]*keyUse),
+		spis: make(map[uint32]bool), seed: maphash.MakeSeed(),
+	}
+}
+
+func (w *watcher) sa(h *Host, spi uint64) *watched {
+	k := saKey{h, spi}
+	if w.sas[k] == nil {
+		w.sas[k] = &watched{answers: make(map[uint32][]byte), ivs: make(map[string]uint64)}
+	}
+	return w.sas[k]
+}
+
+// sends looks at an IKE message of a host.
+func (w *watcher) sends(h *Host, data []byte) {
+	m, err := wire.ParseHeader(data)
+	if err != nil {
+		h.w.fail("%s sends what is no IKE message: %v", h.Name, err)
+		return
+	}
+	own := m.SPIr
+	if m.Initiator {
+		own = m.SPIi
+	}
+	if own == 0 {
+		// The refusal of a first message: nothing is kept of it.
+		return
+	}
+	s := w.sa(h, own)
+	if m.Next == wire.TypeSK {
+		w.vector(h, s, data)
+	}
+	if m.Response {
+		s.sendsAnswer(h, m, data)
+		return
+	}
+	s.sendsRequest(h, m, data)
+}
+
+// vector: an initialisation vector must not serve two messages. It follows the headers of the message and of SK.
+func (w *watcher) vector(h *Host, s *watched, data []byte) {
+	const at, n = wire.HeaderLen + 4, 8
+	if len(data) < at+n {
+		h.w.fail("%s sends a sealed message that is too short", h.Name)
+		return
+	}
+	iv, sum := string(data[at:at+n]), maphash.Bytes(w.seed, data)
+	if was, used := s.ivs[iv]; used && was != sum {
+		h.w.fail("%s uses an initialisation vector twice", h.Name)
+	}
+	s.ivs[iv] = sum
+}
+
+// sendsRequest: one request at a time, numbered 0, 1, 2 ..., and the same bytes when it is repeated (RFC 7296 2.1-2.3).
+func (s *watched) sendsRequest(h *Host, m wire.Header, data []byte) {
+	same := s.requests && m.MessageID == s.id
+	switch {
+	case !s.requests && m.MessageID != 0:
+		h.w.fail("%s begins with message ID %d", h.Name, m.MessageID)
+	case same && m.Exchange == wire.IKE_SA_INIT:
+		// It may change, for a cookie or another group (RFC 7296 2.2).
+	case same && !bytes.Equal(s.request, data):
+		h.w.fail("%s repeats request %d with other bytes", h.Name, m.MessageID)
+	case s.requests && !same && m.MessageID != s.id+1:
+		h.w.fail("%s sends request %d after %d", h.Name, m.MessageID, s.id)
+	case s.requests && !same && !s.answered:
+		h.w.fail("%s sends request %d while %d is unanswered", h.Name, m.MessageID, s.id)
+	}
+	if !same {
+		s.answered = false
+	}
+	s.requests, s.id, s.request = true, m.MessageID, data
+}
+
+// sendsAnswer: a repeated request gets the same answer, byte by byte (RFC 7296 2.1).
+func (s *watched) sendsAnswer(h *Host, m wire.Header, data []byte) {
+	if was, ok := s.answers[m.MessageID]; ok && !bytes.Equal(was, data) {
+		h.w.fail("%s answers request %d in two ways", h.Name, m.MessageID)
+	}
+	s.answers[m.MessageID] = data
+}
+
+// arrives notes that a request is answered.
+func (w *watcher) arrives(h *Host, data []byte) {
+	m, err := wire.ParseHeader(data)
+	if err != nil || !m.Response {
+		return
+	}
+	own := m.SPIi
+	if m.Initiator {
+		own = m.SPIr
+	}
+	if s := w.sas[saKey{h, own}]; s != nil && s.requests && s.id == m.MessageID {
+		s.answered = true
+	}
+}
+
+// event notes which IKE SAs are authenticated.
+func (w *watcher) event(h *Host, ev ike.Event) {
+	if ev.Kind == ike.Established || ev.Kind == ike.Rekeyed {
+		w.authenticated[saKey{h, ev.SPIi}] = true
+		w.authenticated[saKey{h, ev.SPIr}] = true
+	}
+}
+
+// installs: no Child SA before AUTH was verified, no traffic outside of the policy, and no key twice.
+func (w *watcher) installs(h *Host, e ike.Install) {
+	if !w.authenticated[saKey{h, e.IKE}] {
+		h.w.fail("%s installs %08x before the peer is authenticated", h.Name, e.SPI)
+	}
+	local, remote := ts.Resolve(e.Child.LocalTS, e.Path.Local.Addr()), ts.Resolve(e.Child.RemoteTS, e.Path.Remote.Addr())
+	if len(e.Local) == 0 || len(e.Remote) == 0 || !ts.Subset(e.Local, local) || !ts.Subset(e.Remote, remote) {
+		h.w.fail("%s installs %v === %v, beyond its policy", h.Name, e.Local, e.Remote)
+	}
+	if len(e.EncKey) == 0 || bytes.Count(e.EncKey, []byte{0}) == len(e.EncKey) {
+		h.w.fail("%s installs %08x without a key", h.Name, e.SPI)
+	}
+	use := w.keys[string(e.EncKey)]
+	if use == nil {
+		use = &keyUse{}
+		w.keys[string(e.EncKey)] = use
+	}
+	place := &use.receiver
+	if e.Dir == ike.Out {
+		place = &use.sender
+	}
+	if *place != nil || use.sender == h || use.receiver == h {
+		h.w.fail("%s installs %08x with a key that is in use", h.Name, e.SPI)
+	}
+	*place = h
+}
+
+// step looks at a host after it took an input.
+func (w *watcher) step(h *Host) {
+	for spi := range h.table.in {
+		if !h.table.held[spi] {
+			h.w.fail("%s gave SPI %08x back, but receives under it", h.Name, spi)
+		}
+	}
+}
