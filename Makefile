@@ -43,13 +43,14 @@ arch:
 	go test ./internal/archtest
 
 race:
+	scripts/compiler
 	CGO_ENABLED=1 go test -race -timeout 20m $(PURE)
 
 cross:
-	for p in $(PLATFORMS); do echo $$p; GOOS=$${p%/*} GOARCH=$${p#*/} go vet ./... || exit; done
+	for p in $(PLATFORMS); do echo $$p; GOOS=$${p%/*} GOARCH=$${p#*/} go build ./... && GOOS=$${p%/*} GOARCH=$${p#*/} go vet ./... || exit; done
 
 e2e:
-	go test -count=1 -v -timeout 30m -run '$(RUN)' ./internal/e2e/...
+	CULVERT_E2E_KEEP=$(CURDIR)/artifacts go test -count=1 -v -timeout 30m -run '$(RUN)' ./internal/e2e/...
 
 fuzz:
 	scripts/fuzz $(FUZZTIME)
