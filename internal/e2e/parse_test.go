@@ -24,6 +24,11 @@ func TestParseSAs(t *testing.T) {
     initiator-spi = 83013ca397bd0808
     responder-spi = 6d1676e6822e70e0
     nat-local = yes
+    encr-alg = AES_CBC
+    encr-keysize = 192
+    integ-alg = HMAC_SHA2_384_192
+    prf-alg = PRF_HMAC_SHA1
+    dh-group = CURVE_25519
     child-sas {
       net-1 {
         name = net
@@ -31,6 +36,9 @@ func TestParseSAs(t *testing.T) {
         state = INSTALLED
         encap = yes
         spi-in = b72f4330
+        encr-alg = AES_GCM_16
+        encr-keysize = 256
+        dh-group = ECP_521
         spi-out = 3be9b055
         packets-in = 100
         bytes-out = 8400
@@ -60,10 +68,11 @@ list-sas reply {
 			Connection: "site", ID: 7, State: "ESTABLISHED", Initiator: true, LocalNAT: true,
 			SPIi: 0x83013ca397bd0808, SPIr: 0x6d1676e6822e70e0,
 			Local: netip.MustParseAddrPort("172.16.0.1:4500"), Remote: netip.MustParseAddrPort("[2001:db8::1]:4501"),
-			LocalID: "C=CH, CN=moon { x",
+			LocalID: "C=CH, CN=moon { x", Proposal: "aes192-sha384-prfsha1-x25519",
 			Children: []Child{{
 				Name: "net", ID: 3, State: "INSTALLED", UDP: true, SPIIn: 0xb72f4330, SPIOut: 0x3be9b055,
 				PacketsIn: 100, BytesOut: 8400, LocalTS: []string{"10.104.0.0/24", "fd00:104::/64"},
+				Proposal: "aes256gcm16-ecp521",
 			}},
 		},
 		{Connection: "other", State: "CONNECTING"},

@@ -32,6 +32,7 @@ type SA struct {
 	RemoteID      string
 	LocalNAT      bool // this peer is behind a NAT
 	RemoteNAT     bool
+	Proposal      string // what was agreed upon, in the language of swanctl.conf
 	Children      []Child
 }
 
@@ -46,6 +47,7 @@ type Child struct {
 	BytesIn, BytesOut     uint64
 	PacketsIn, PacketsOut uint64
 	ESN                   bool
+	Proposal              string // with a key exchange only if the child has one of its own
 }
 
 // Established picks the IKE SAs of a connection that are established.

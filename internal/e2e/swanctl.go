@@ -106,6 +106,7 @@ func parseSAs(text string) (sas []SA, err error) {
 				RemoteID:   s.values["remote-id"],
 				LocalNAT:   s.values["nat-local"] == "yes",
 				RemoteNAT:  s.values["nat-remote"] == "yes",
+				Proposal:   s.proposal(),
 			}
 			for _, children := range s.sections {
 				for _, c := range children.sections {
@@ -133,5 +134,23 @@ func (s *section) child(err *error) Child {
 		PacketsIn:  s.number("packets-in", 10, 64, err),
 		PacketsOut: s.number("packets-out", 10, 64, err),
 		ESN:        s.values["esn"] == "1" || s.values["esn"] == "yes",
+		Proposal:   s.proposal(),
 	}
+}
+
+// proposal writes the algorithms of an SA, which charon names as the IANA registry does, as swanctl.conf would.
+func (s *section) proposal() string {
+	var words []string
+	for _, key := range []string{"encr-alg", "integ-alg", "prf-alg", "dh-group"} {
+		if name := s.values[key]; name != "" {
+			word := strings.NewReplacer("AES_CBC", "aes%", "AES_GCM_16", "aes%gcm16", "CHACHA20_POLY1305", "chacha20poly1305",
+				"PRF_HMAC_", "prf", "HMAC_", "", "SHA1_96", "sha1", "SHA2_256_128", "sha256", "SHA2_384_192", "sha384",
+				"SHA2_512_256", "sha512", "SHA2_", "sha", "CURVE_25519", "x25519", "_", "").Replace(name)
+			words = append(words, strings.ToLower(strings.Replace(word, "%", s.values["encr-keysize"], 1)))
+		}
+	}
+	if esn := s.values["esn"]; esn == "1" || esn == "yes" {
+		words = append(words, "esn")
+	}
+	return strings.Join(words, "-")
 }
