@@ -1,0 +1,173 @@
+package gateway
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/culvert-vpn/culvert/esp"
+	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/natt"
+)
+
+// control is the state of the control loop. One goroutine owns it.
+type control struct {
+	*datapath
+	options  *options
+	requests <-chan func(*control)
+	endpoint *ike.Endpoint
+	edges    *edges
+	resolver *resolver
+	log      *eventLog
+	keys     keyLog
+
+	policies *policies
+	slots    *esp.Slots
+	children map[uint32]*child // by inbound SPI
+	routes   map[natt.Path]*route
+	mtus     map[netip.Addr]int // of the way to a peer, as far as is known
+
+	order    []*connection // of the configuration
+	conns    map[string]*connection
+	refused  []Failure // of peers that belong to no connection, the latest last
+	ikeDrops map[string]uint64
+	news     []ike.Event // of the current input, for the watches
+	watches  map[*watch]bool
+	began    time.Time
+}
+
+// newControl makes the state of a gateway that has no SA yet.
+func newControl(g *Gateway, e *edges, mtu int) *control {
+	now := time.Now()
+	c := &control{
+		datapath: &datapath{mail: newMailbox(&g.counters), counters: &g.counters, start: now, deviceMTU: mtu},
+		options:  &g.options, requests: g.requests, edges: e,
+		log:      &eventLog{log: g.options.log},
+		keys:     keyLog{ike: g.options.ikeKeys, esp: g.options.espKeys},
+		slots:    esp.NewSlots(1 << slotBits),
+		children: make(map[uint32]*child),
+		routes:   make(map[natt.Path]*route),
+		mtus:     make(map[netip.Addr]int),
+		conns:    make(map[string]*connection),
+		ikeDrops: make(map[string]uint64),
+		watches:  make(map[*watch]bool),
+		began:    now,
+	}
+	c.endpoint = ike.New(ike.Config{
+		Rand: g.options.rand, Datapath: lender{c}, Secrets: g.cfg.Secrets, Connections: g.cfg.Connections,
+		LogKeys: g.options.ikeKeys != nil,
+	})
+	c.policies = newPolicies(c.datapath, g.cfg.Connections)
+	for _, conn := range g.cfg.Connections {
+		c.order = append(c.order, &connection{cfg: conn})
+		c.conns[conn.Name] = c.order[len(c.order)-1]
+	}
+	c.resolver = newResolver(g.options.host, e, len(g.cfg.Connections), func(f func(*control)) {
+		select {
+		case g.requests <- f:
+		case <-g.stopped:
+		}
+	})
+	return c
+}
+
+// run is the control loop. It ends when ctx has ended and the peers have answered the good-bye, or it is not worth
+// waiting any longer; or with an error from broken.
+func (c *control) run(ctx context.Context, broken <-chan error) (failure error) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	stop := ctx.Done()
+	var graceOver <-chan time.Time
+	shutDown := func() {
+		stop, broken = nil, nil
+		graceOver = time.After(shutdownGrace)
+		c.handle(ike.Shutdown{})
+	}
+	for {
+		if graceOver != nil && c.endpoint.Idle() {
+			return failure
+		}
+		if at, ok := c.endpoint.Deadline(); ok {
+			timer.Reset(time.Until(at))
+		}
+		unknown := c.mail.unknown
+		if len(c.mail.known) > 0 {
+			unknown = nil // strangers wait
+		}
+		select {
+		case in := <-c.mail.known:
+			c.handle(in)
+		case in := <-unknown:
+			c.handle(in)
+		case <-timer.C:
+			c.handle(ike.Tick{})
+		case f := <-c.requests:
+			f(c)
+		case <-stop:
+			shutDown()
+		case failure = <-broken:
+			shutDown()
+		case <-graceOver:
+			return failure
+		}
+	}
+}
+
+// handle gives one input to the endpoint and carries out what it returns.
+func (c *control) handle(in ike.Input) {
+	if d, ok := in.(ike.Datagram); ok && d.Path.Local.Addr().IsUnspecified() {
+		in = c.located(d)
+	}
+	for _, effect := range c.endpoint.Handle(time.Now(), in) {
+		c.carryOut(effect)
+	}
+	if err := c.protect(); err != nil {
+		c.log.error("the host cannot be made to protect all traffic of the tunnels", err)
+	}
+	c.tellWatches()
+}
+
+// located says at which of our addresses a datagram arrived, where the socket cannot tell: the one that we would answer
+// from.
+func (c *control) located(d ike.Datagram) ike.Datagram {
+	if local, err := localFor(d.Path.Remote); err == nil {
+		d.Path.Local = netip.AddrPortFrom(local, d.Path.Local.Port())
+	}
+	return d
+}
+
+// protect publishes the policies, if they have changed.
+func (c *control) protect() error {
+	protect, changed := c.policies.publish()
+	if !changed || c.options.host == nil {
+		return nil
+	}
+	return c.options.host.Protect(protect)
+}
+
+// lender is the endpoint's view of the datapath.
+type lender struct{ c *control }
+
+// AllocSPI lends an inbound SPI.
+func (l lender) AllocSPI() (uint32, bool) {
+	var b [4]byte
+	if _, err := io.ReadFull(l.c.options.rand, b[:]); err != nil {
+		return 0, false
+	}
+	return l.c.slots.Alloc(binary.BigEndian.Uint32(b[:]))
+}
+
+// FreeSPI takes an SPI back.
+func (l lender) FreeSPI(spi uint32) { l.c.slots.Free(spi) }
+
+// Received counts the packets that authenticated under an inbound SPI.
+func (l lender) Received(spi uint32) uint64 {
+	sa := l.c.inboundSA(spi)
+	if sa == nil {
+		return 0
+	}
+	packets, _ := sa.esp.Stats()
+	return packets
+}

@@ -1,0 +1,170 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"slices"
+	"syscall"
+
+	"github.com/culvert-vpn/culvert/esp"
+	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/natt"
+	"github.com/culvert-vpn/culvert/suite"
+	"github.com/culvert-vpn/culvert/tun"
+	"github.com/culvert-vpn/culvert/udp"
+)
+
+// edges are where packets come in and go out.
+type edges struct {
+	device  tun.Device // nil if the queues were brought
+	queues  []tun.Queue
+	offload bool // superpackets may be written
+	conns   Conns
+}
+
+// open makes the edges that were not brought.
+func (o *options) open(mtu int) (*edges, error) {
+	e := &edges{queues: o.queues, offload: !o.withoutOffload}
+	if o.conns != nil {
+		e.conns = *o.conns
+	} else if err := e.listen(o); err != nil {
+		e.close()
+		return nil, err
+	}
+	if e.queues == nil {
+		device, err := tun.Open(tun.Options{
+			Name: o.name(), MTU: mtu, Queues: o.deviceQueues, Offload: !o.withoutOffload, Portable: o.portable,
+		})
+		if err != nil {
+			e.close()
+			return nil, err
+		}
+		e.device, e.queues = device, device.Queues()
+		e.offload = e.offload && !o.portable && runtime.GOOS == "linux"
+	}
+	return e, nil
+}
+
+// name is what the device is to be called. macOS names its devices itself.
+func (o *options) name() string {
+	if o.deviceName == "" && runtime.GOOS == "linux" {
+		return "culvert%d"
+	}
+	return o.deviceName
+}
+
+// listen opens the sockets of both families. A host without IPv6 does without.
+func (e *edges) listen(o *options) error {
+	opts := udp.Options{}
+	if o.host != nil {
+		opts.Mark = Mark
+	}
+	for _, addr := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		ikeConn, err := udp.Listen(netip.AddrPortFrom(addr, natt.Port), opts)
+		if err != nil && addr.Is6() && (errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)) {
+			o.log.Info("this host has no IPv6, so that peers cannot be reached over it")
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		e.conns.IKE = append(e.conns.IKE, ikeConn)
+		nattConn, err := udp.Listen(netip.AddrPortFrom(addr, natt.PortNATT), opts)
+		if err != nil {
+			return err
+		}
+		e.conns.NATT = append(e.conns.NATT, nattConn)
+	}
+	return nil
+}
+
+// conn is the socket for a path: one bound to its local address before one bound to all. It is nil if there is none.
+func (e *edges) conn(p natt.Path) udp.Conn {
+	list := e.conns.IKE
+	if p.NATT {
+		list = e.conns.NATT
+	}
+	var found udp.Conn
+	for _, c := range list {
+		bound := c.LocalAddr().Addr()
+		switch {
+		case bound.Is4() != p.Remote.Addr().Is4():
+		case bound == p.Local.Addr():
+			return c
+		case bound.IsUnspecified() || found == nil:
+			found = c
+		}
+	}
+	return found
+}
+
+// writer is for the i-th socket of its kind; the queues are dealt out evenly.
+func (e *edges) writer(i int, c *counters) *writer {
+	return &writer{queue: e.queues[i%len(e.queues)], counters: c}
+}
+
+// close closes all of it, and thereby ends the forwarders.
+func (e *edges) close() {
+	for _, c := range slices.Concat(e.conns.IKE, e.conns.NATT) {
+		_ = c.Close()
+	}
+	if e.device != nil {
+		_ = e.device.Close()
+		return
+	}
+	for _, q := range e.queues {
+		_ = q.Close()
+	}
+}
+
+// minDeviceMTU lets IPv6 pass the device (RFC 8200 5).
+const minDeviceMTU = 1280
+
+// deviceMTU is the longest packet that every configured child can carry over a path of 1500 bytes, whatever the peer
+// chooses and whichever IP version the path has. For narrower paths packets are judged one by one.
+func deviceMTU(conns []*ike.Connection) int {
+	mtu := defaultMTU - ip6Header - udpHeader
+	for _, conn := range conns {
+		for _, child := range conn.Children {
+			for _, p := range child.Proposals {
+				mtu = min(mtu, innerMTU(p, defaultMTU-ip6Header-udpHeader))
+			}
+		}
+	}
+	return max(mtu, minDeviceMTU)
+}
+
+// innerMTU is the longest packet that ESP brings into so many bytes with the most spendthrift choice of p.
+func innerMTU(p suite.Proposal, room int) int {
+	longest := room
+	integs := append(p.All(suite.TypeINTEG), suite.Transform{})
+	for _, encr := range p.All(suite.TypeENCR) {
+		for _, integ := range integs {
+			encLen, integLen, err := suite.KeyLens(encr, integ)
+			if err != nil {
+				continue
+			}
+			cipher, err := suite.NewCipher(encr, integ, make([]byte, encLen), make([]byte, integLen))
+			if err != nil {
+				continue
+			}
+			longest = min(longest, esp.NewOutbound(esp.OutboundConfig{SPI: 1 << 31, Cipher: cipher}).MaxInner(room))
+		}
+	}
+	return longest
+}
+
+// noSocket says why a path cannot be used.
+func noSocket(p natt.Path) error {
+	family := "IPv4"
+	if p.Remote.Addr().Is6() {
+		family = "IPv6"
+	}
+	port := natt.Port
+	if p.NATT {
+		port = natt.PortNATT
+	}
+	return fmt.Errorf("no %s socket for port %d is open: the peer %s cannot be called from here", family, port, p.Remote.Addr())
+}

@@ -1,0 +1,156 @@
+// Package gateway runs an IKEv2 gateway: it wires the endpoint that decides (package ike), the SAs (package esp), a TUN
+// device and UDP sockets together, and offers the result to programs.
+//
+//	g, err := gateway.New(cfg, gateway.WithLogger(logger))
+//	...
+//	err = g.Run(ctx) // until ctx ends; then every peer is told good-bye
+//
+// # How it is built
+//
+// One goroutine, the control loop, owns all IKE state. Each TUN queue has a goroutine that forwards outward, each socket
+// one that forwards inward. The control loop writes what the forwarders read (datapath), they tell it news through the
+// mailbox, and neither ever waits for the other. The number of goroutines is fixed when Run starts.
+//
+// Traffic of a configured child never leaves in clear: what has no SA is dropped, counted, and asks for one.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/culvert-vpn/culvert/config"
+	"github.com/culvert-vpn/culvert/psk"
+)
+
+// Gateway is a gateway that runs once. Its methods may be called by any goroutine.
+type Gateway struct {
+	cfg      config.Config
+	options  options
+	counters counters
+
+	started atomic.Bool
+	// requests are run by the control loop. stopped is closed when it runs no more.
+	requests chan func(*control)
+	stopped  chan struct{}
+}
+
+// ErrStopped is returned for what needs a running gateway when it does not run.
+var ErrStopped = errors.New("the gateway is not running")
+
+// New makes a gateway of a configuration, which it borrows for life. Nothing is opened before Run.
+func New(cfg config.Config, opts ...Option) (*Gateway, error) {
+	g := &Gateway{cfg: cfg, options: defaults(), requests: make(chan func(*control)), stopped: make(chan struct{})}
+	for _, o := range opts {
+		o(&g.options)
+	}
+	if g.cfg.Secrets == nil {
+		g.cfg.Secrets = psk.NewStore()
+	}
+	names := make(map[string]bool)
+	for _, c := range cfg.Connections {
+		if names[c.Name] {
+			return nil, fmt.Errorf("there are two connections of the name %q", c.Name)
+		}
+		names[c.Name] = true
+	}
+	if g.options.queues == nil && g.options.deviceQueues < 1 {
+		return nil, fmt.Errorf("a TUN device with %d queues is not possible: choose 1 or more", g.options.deviceQueues)
+	}
+	return g, nil
+}
+
+// shutdownGrace is how long peers have to answer our good-bye.
+const shutdownGrace = 3 * time.Second
+
+// Run opens what was not brought, and forwards until ctx ends or the device is gone. Then it tells the peers good-bye
+// and closes everything, what was brought too. It may be called once. The error is nil if ctx ended it.
+func (g *Gateway) Run(ctx context.Context) (err error) {
+	if g.started.Swap(true) {
+		return errors.New("a gateway runs only once")
+	}
+	halt := sync.OnceFunc(func() { close(g.stopped) })
+	defer halt()
+	var goroutines sync.WaitGroup
+	defer goroutines.Wait()
+
+	mtu := deviceMTU(g.cfg.Connections)
+	edges, err := g.options.open(mtu)
+	if err != nil {
+		return err
+	}
+	defer edges.close()
+	c := newControl(g, edges, mtu)
+	if host := g.options.host; host != nil {
+		defer func() { err = errors.Join(err, host.Close()) }()
+		if edges.device != nil {
+			if err := host.Setup(edges.device.Name(), mtu); err != nil {
+				return err
+			}
+		}
+	}
+	if err := c.protect(); err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	if g.options.control != "" {
+		server, err := listenControl(g.options.control, g)
+		if err != nil {
+			return err
+		}
+		defer server.close()
+		for range controlClients {
+			goroutines.Go(func() { server.serve(running) })
+		}
+	}
+	defer halt() // first, so that nobody waits for the control loop any more
+	broken := c.start(running, &goroutines)
+	if g.options.ready != nil {
+		g.options.ready()
+	}
+	return c.run(ctx, broken)
+}
+
+// start starts the goroutines beside the control loop. They end when the edges are closed and ctx has ended. An error
+// comes out if the device fails.
+func (c *control) start(ctx context.Context, goroutines *sync.WaitGroup) <-chan error {
+	broken := make(chan error, len(c.edges.queues))
+	for _, q := range c.edges.queues {
+		f := newOutboundLoop(c.datapath, q)
+		goroutines.Go(func() {
+			if err := f.run(); err != nil {
+				broken <- fmt.Errorf("the TUN device has failed: %w", err)
+			}
+		})
+	}
+	for i, conn := range c.edges.conns.IKE {
+		goroutines.Go(newInboundLoop(c.datapath, conn, false, c.edges.writer(i, c.counters)).run)
+	}
+	for i, conn := range c.edges.conns.NATT {
+		goroutines.Go(newInboundLoop(c.datapath, conn, true, c.edges.writer(i, c.counters)).run)
+	}
+	goroutines.Go(func() { c.resolver.run(ctx) })
+	goroutines.Go(func() { c.resolver.lookUp(ctx) })
+	return broken
+}
+
+// do runs f on the control loop and waits until it has.
+func (g *Gateway) do(ctx context.Context, f func(*control)) error {
+	if !g.started.Load() {
+		return ErrStopped
+	}
+	done := make(chan struct{})
+	select {
+	case g.requests <- func(c *control) { f(c); close(done) }:
+		<-done
+		return nil
+	case <-g.stopped:
+		return ErrStopped
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

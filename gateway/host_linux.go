@@ -1,0 +1,167 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Numbers by which the gateway's routes and rules are known on a host. They are constants, so that a later run knows
+// what a crashed one left behind; two gateways on one host need network namespaces of their own.
+const (
+	// hostProtocol is the rtm_protocol of every rule and route the gateway makes ("ip rule show protocol 145"), unused
+	// by other programs. Nothing that has another protocol number is ever changed.
+	hostProtocol = 145
+	// firstTable is for packets of the host's own whose source address is not chosen yet; the tables after it, up to
+	// lastTable, are for one local prefix each.
+	firstTable = 45000
+	lastTable  = 54999
+)
+
+// minMTU6 is the smallest MTU of a link that carries IPv6 (RFC 8200 5): Linux takes IPv6 off a device with less.
+const minMTU6 = 1280
+
+// linuxHost keeps the rules and routes of the kernel as the policies want them. It remembers none of them: each change
+// compares with what the kernel has, and so mends what others took away, and takes over what a crashed run left.
+type linuxHost struct {
+	device string
+	kernel *hostKernel     // of the control goroutine
+	lookup *netlink.Handle // of the resolver goroutine
+}
+
+// NewHost opens this machine's routing, of the network namespace of the calling thread. Nothing is changed before Setup.
+// Rules and routes need CAP_NET_ADMIN, and Linux 4.20 or later.
+func NewHost() (Host, error) {
+	k, err := openHostKernel()
+	if err != nil {
+		return nil, fmt.Errorf("this host's routing cannot be reached over netlink: %w", err)
+	}
+	lookup, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		k.close()
+		return nil, fmt.Errorf("this host's routing cannot be reached over netlink: %w", err)
+	}
+	return &linuxHost{kernel: k, lookup: lookup}, nil
+}
+
+// Setup readies the device. An MTU below 1280 becomes 1280, so that IPv6 can use the tunnel: what is too big for the
+// path is then fragmented outside of it.
+//
+// What a crashed run left behind keeps the traffic of its policies from leaving in clear. Were it removed here, there
+// would be a gap until the first Protect; so it is that call which replaces it, with an empty set too.
+func (h *linuxHost) Setup(device string, mtu int) error {
+	link, err := h.kernel.LinkByName(device)
+	if err != nil {
+		return fmt.Errorf("the tunnel's device %s is not there: %w", device, err)
+	}
+	h.device = device
+	configureDevice(h.kernel.Handle, link)
+	if err := h.kernel.LinkSetMTU(link, max(mtu, minMTU6)); err != nil {
+		return explainRefusal(fmt.Sprintf("setting the MTU of %s to %d", device, max(mtu, minMTU6)), err)
+	}
+	if err := h.kernel.LinkSetUp(link); err != nil {
+		return explainRefusal("taking "+device+" up", err)
+	}
+	return nil
+}
+
+// Protect makes rules and routes those of the policies. What is new is added before what is old goes, so that traffic
+// which is in both sets never leaves in clear. On an error nothing is removed; a later call tries again.
+//
+// It also mends what others changed meanwhile: rules that a network manager flushed, and the source address of the
+// host's own packets after its addresses changed. To that end it may be called again with the same policies.
+func (h *linuxHost) Protect(policies []Policy) error {
+	if h.device == "" {
+		return errors.New("the host cannot protect traffic before its device is set up")
+	}
+	var errs []error
+	device := 0
+	if link, err := h.kernel.LinkByName(h.device); err == nil {
+		device = link.Attrs().Index
+	} else if len(policies) > 0 {
+		errs = append(errs, fmt.Errorf("the tunnel's device %s is gone, traffic of its policies is refused: %w", h.device, err))
+	}
+	have, err := h.kernel.state()
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	want, err := planFIB(h.kernel, device, have, policies)
+	errs = append(errs, err, h.kernel.add(want.without(have)))
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return h.kernel.remove(have.without(want))
+}
+
+// RouteTo asks the kernel for the way that a packet with Mark takes, which is past our rules. The MTU is that of the
+// path where the kernel knows it, else of the device. An IPv6 link-local address needs its zone.
+func (h *linuxHost) RouteTo(remote netip.Addr) (local netip.Addr, mtu int, err error) {
+	remote = remote.Unmap()
+	if !remote.IsValid() {
+		return netip.Addr{}, 0, errors.New("no route without the address of the peer")
+	}
+	route, err := usualRoute(h.lookup, remote)
+	if err != nil {
+		return netip.Addr{}, 0, fmt.Errorf("this host has no route to %s: %w", remote, err)
+	}
+	local = addrOf(route.Src)
+	if !local.IsValid() {
+		return netip.Addr{}, 0, fmt.Errorf("this host has no address to reach %s from", remote)
+	}
+	if local.IsLinkLocalUnicast() {
+		local = local.WithZone(remote.Zone())
+	}
+	if route.MTU > 0 {
+		return local, route.MTU, nil
+	}
+	link, err := h.lookup.LinkByIndex(route.LinkIndex)
+	if err != nil {
+		return netip.Addr{}, 0, fmt.Errorf("the device on the way to %s is gone: %w", remote, err)
+	}
+	return local, link.Attrs().MTU, nil
+}
+
+// Close removes all rules and routes of the gateway: from then on the traffic goes as if there were no policies. The
+// device belongs to whoever opened it.
+func (h *linuxHost) Close() error {
+	if h.kernel == nil {
+		return nil
+	}
+	have, err := h.kernel.state()
+	if err == nil {
+		err = h.kernel.remove(have)
+	}
+	h.kernel.close()
+	h.lookup.Close()
+	h.kernel, h.lookup = nil, nil
+	return err
+}
+
+// usualRoute is the way to addr of a packet with Mark.
+func usualRoute(handle *netlink.Handle, addr netip.Addr) (netlink.Route, error) {
+	options := netlink.RouteGetOptions{Mark: Mark, Oif: addr.Zone()}
+	routes, err := handle.RouteGetWithOptions(addr.AsSlice(), &options)
+	if err != nil {
+		return netlink.Route{}, err
+	}
+	if len(routes) == 0 {
+		return netlink.Route{}, unix.ENETUNREACH
+	}
+	return routes[0], nil
+}
+
+// explainRefusal is one sentence about a change that the kernel refused, with the remedy where there is one.
+func explainRefusal(what string, err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%s needs CAP_NET_ADMIN: run as root, or as a service with AmbientCapabilities=CAP_NET_ADMIN: %w", what, err)
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%s failed, IPv6 is switched off on the tunnel's device (sysctl net.ipv6.conf.*.disable_ipv6): %w", what, err)
+	case errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("%s failed, the kernel lacks this address family or policy routing (CONFIG_IP_MULTIPLE_TABLES, CONFIG_IPV6_MULTIPLE_TABLES): %w", what, err)
+	}
+	return fmt.Errorf("%s failed: %w", what, err)
+}

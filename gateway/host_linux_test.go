@@ -1,0 +1,629 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/culvert-vpn/culvert/tun"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// machine is a host in a network namespace of its own, on a thread that ends with the test:
+//
+//	lan0  10.1.0.1/16   2001:db8:1::1/64
+//	up0   192.0.2.5/24  2001:db8:2::5/64   default routes, MTU 1500; whatever is sent on far0 arrives here
+type machine struct {
+	t      *testing.T
+	device tun.Device
+	host   Host
+}
+
+const tunnel = "culvert0"
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("this test needs root, and CI=true says that it must run")
+		}
+		t.Skip("needs root to make a network namespace")
+	}
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("cannot make a network namespace: %v", err)
+	}
+	m := &machine{t: t}
+	m.sysctl("ipv4/conf/all/rp_filter", "0")
+	m.sysctl("ipv4/conf/default/rp_filter", "0")
+	m.sysctl("ipv6/conf/all/disable_ipv6", "0")
+	m.sysctl("ipv6/conf/default/disable_ipv6", "0")
+	m.sysctl("ipv4/ip_forward", "1")
+	m.sysctl("ipv6/conf/all/forwarding", "1")
+	m.up("lo")
+	m.cable("lan0", "lan1", "10.1.0.1/16", "2001:db8:1::1/64")
+	m.cable("up0", "far0", "192.0.2.5/24", "2001:db8:2::5/64")
+	up := m.link("up0").Attrs().Index
+	for _, gw := range []string{"192.0.2.1", "2001:db8:2::1"} {
+		m.must(netlink.RouteAdd(&netlink.Route{LinkIndex: up, Dst: anywhere(gw), Gw: net.ParseIP(gw)}))
+	}
+	m.openDevice()
+	m.host = m.newHost()
+	return m
+}
+
+func anywhere(like string) *net.IPNet {
+	return ipNet(fromAll(netip.Prefix{}, netip.MustParseAddr(like).Is6()))
+}
+
+func (m *machine) must(err error) {
+	m.t.Helper()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) sysctl(name, value string) {
+	m.t.Helper()
+	m.must(os.WriteFile(filepath.Join("/proc/sys/net", name), []byte(value), 0o644))
+}
+
+func (m *machine) link(name string) netlink.Link {
+	m.t.Helper()
+	link, err := netlink.LinkByName(name)
+	m.must(err)
+	return link
+}
+
+func (m *machine) up(name string) { m.t.Helper(); m.must(netlink.LinkSetUp(m.link(name))) }
+
+func (m *machine) cable(name, end string, addrs ...string) {
+	m.t.Helper()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	m.must(netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: end}))
+	m.up(name)
+	m.up(end)
+	for _, a := range addrs {
+		m.addAddr(name, a)
+	}
+}
+
+func (m *machine) addAddr(name, addr string) {
+	m.t.Helper()
+	a, err := netlink.ParseAddr(addr)
+	m.must(err)
+	a.Flags = unix.IFA_F_NODAD // usable at once
+	m.must(netlink.AddrAdd(m.link(name), a))
+}
+
+func (m *machine) openDevice() {
+	m.t.Helper()
+	device, err := tun.Open(tun.Options{Name: tunnel})
+	m.must(err)
+	m.t.Cleanup(func() { device.Close() })
+	m.device = device
+}
+
+// newHost is what a run of the gateway starts with.
+func (m *machine) newHost() Host {
+	m.t.Helper()
+	h, err := NewHost()
+	m.must(err)
+	m.must(h.Setup(tunnel, 1400))
+	return h
+}
+
+func (m *machine) protect(policies ...Policy) {
+	m.t.Helper()
+	m.must(m.host.Protect(policies))
+}
+
+func policyOf(local, remote string) Policy {
+	var p Policy
+	for _, s := range strings.Fields(local) {
+		p.Local = append(p.Local, netip.MustParsePrefix(s))
+	}
+	for _, s := range strings.Fields(remote) {
+		p.Remote = append(p.Remote, netip.MustParsePrefix(s))
+	}
+	return p
+}
+
+// packet is what the kernel is asked to route: by the host itself (in empty) or forwarded.
+type packet struct {
+	from, to string // from empty: not chosen yet
+	in       string
+	mark     uint32
+}
+
+// way is the device the packet takes, with " src ADDRESS" if the kernel chooses one, or "refused".
+func (m *machine) way(p packet) string {
+	m.t.Helper()
+	o := &netlink.RouteGetOptions{Mark: p.mark, Iif: p.in}
+	if p.from != "" {
+		o.SrcAddr = net.ParseIP(p.from)
+	}
+	routes, err := netlink.RouteGetWithOptions(net.ParseIP(p.to), o)
+	switch {
+	case errors.Is(err, unix.EHOSTUNREACH):
+		return "refused"
+	case err != nil:
+		m.t.Fatalf("route of %+v: %v", p, err)
+	case routes[0].Type == unix.RTN_UNREACHABLE:
+		return "refused"
+	}
+	link, err := netlink.LinkByIndex(routes[0].LinkIndex)
+	m.must(err)
+	if p.from == "" {
+		return link.Attrs().Name + " src " + routes[0].Src.String()
+	}
+	return link.Attrs().Name
+}
+
+func (m *machine) wantWay(p packet, want, why string) {
+	m.t.Helper()
+	if got := m.way(p); got != want {
+		m.t.Errorf("%s: %+v takes %q, want %q", why, p, got, want)
+	}
+}
+
+// snapshot is all rules of the machine, and all routes but those the kernel has for each device.
+func (m *machine) snapshot() []string {
+	m.t.Helper()
+	var out []string
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		rules, err := netlink.RuleList(family)
+		m.must(err)
+		for _, r := range rules {
+			out = append(out, fmt.Sprintf("%v proto %d goto %d mark %d iif %q", r, r.Protocol, r.Goto, r.Mark, r.IifName))
+		}
+		routes, err := netlink.RouteListFiltered(family, &netlink.Route{}, netlink.RT_FILTER_TABLE)
+		m.must(err)
+		for _, r := range routes {
+			if r.Table == unix.RT_TABLE_LOCAL {
+				continue
+			}
+			out = append(out, fmt.Sprintf("%v type %d metric %d proto %d", r, r.Type, r.Priority, r.Protocol))
+		}
+	}
+	return out
+}
+
+func (m *machine) wantSnapshot(want []string, why string) {
+	m.t.Helper()
+	got := m.snapshot()
+	for _, line := range got {
+		if !slices.Contains(want, line) {
+			m.t.Errorf("%s: left over: %s", why, line)
+		}
+	}
+	for _, line := range want {
+		if !slices.Contains(got, line) {
+			m.t.Errorf("%s: gone: %s", why, line)
+		}
+	}
+}
+
+// read returns the next packet to dst that the kernel gives to the tunnel's device.
+func (m *machine) read(dst string) []byte {
+	m.t.Helper()
+	timer := time.AfterFunc(10*time.Second, func() { m.device.Close() })
+	defer timer.Stop()
+	buf := make([]byte, 65536)
+	for {
+		s, err := m.device.Queues()[0].Read(buf)
+		if err != nil {
+			m.t.Fatalf("no packet to %s at the tunnel's device: %v", dst, err)
+		}
+		if p := s.Packet; p[0]>>4 == 4 && addrOf(net.IP(p[16:20])) == netip.MustParseAddr(dst) ||
+			p[0]>>4 == 6 && addrOf(net.IP(p[24:40])) == netip.MustParseAddr(dst) {
+			return p
+		}
+	}
+}
+
+// Addresses of one family in the same network plan.
+type plan struct{ local, remote, lanHost, lan, up, far, stranger, mask string }
+
+var families = map[string]plan{
+	"IPv4": {"10.1.0.0/16", "10.2.0.0/16", "10.1.0.9", "10.1.0.1", "192.0.2.5", "10.2.0.7", "198.51.100.1", "0.0.0.0/0"},
+	"IPv6": {"2001:db8:1::/64", "2001:db8:a::/48", "2001:db8:1::9", "2001:db8:1::1", "2001:db8:2::5", "2001:db8:a::7", "2001:db8:ff::1", "::/0"},
+}
+
+func eachFamily(t *testing.T, f func(*testing.T, *machine, plan)) {
+	for name, p := range families {
+		t.Run(name, func(t *testing.T) { f(t, newMachine(t), p) })
+	}
+}
+
+func TestHostTakesWhatPoliciesCover(t *testing.T) {
+	eachFamily(t, func(t *testing.T, m *machine, p plan) {
+		m.wantWay(packet{to: p.far}, "up0 src "+p.up, "without a policy")
+		m.protect(policyOf(p.local, p.remote))
+		m.wantWay(packet{from: p.lanHost, to: p.far, in: "lan0"}, tunnel, "forwarded")
+		m.wantWay(packet{from: p.lan, to: p.far}, tunnel, "of the host, from a covered address")
+		m.wantWay(packet{to: p.far}, tunnel+" src "+p.lan, "of the host, source not chosen")
+		m.wantWay(packet{from: p.up, to: p.far}, "up0", "from an address that no policy names")
+		m.wantWay(packet{from: p.lanHost, to: p.stranger, in: "lan0"}, "up0", "to an address that no policy names")
+		m.wantWay(packet{to: p.stranger}, "up0 src "+p.up, "to an address that no policy names")
+		m.wantWay(packet{to: p.far, mark: Mark}, "up0 src "+p.up, "the tunnel's own datagrams")
+		m.wantWay(packet{from: p.lan, to: p.far, mark: Mark}, "up0", "the tunnel's own datagrams")
+		m.wantWay(packet{from: p.lan, to: p.far, mark: Mark + 1}, tunnel, "with the mark of others")
+	})
+}
+
+// Routing is asked twice for some packets, so what the kernel says it would do is not all: see one pass.
+func TestHostSendsIntoDevice(t *testing.T) {
+	eachFamily(t, func(t *testing.T, m *machine, p plan) {
+		m.protect(policyOf(p.local, p.remote))
+		conn, err := net.ListenPacket("udp", ":0")
+		m.must(err)
+		defer conn.Close()
+		_, err = conn.WriteTo([]byte("hello"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(p.far), 9)))
+		m.must(err)
+		b := m.read(p.far)
+		src := addrOf(net.IP(b[12:16]))
+		if b[0]>>4 == 6 {
+			src = addrOf(net.IP(b[8:24]))
+		}
+		if src != netip.MustParseAddr(p.lan) {
+			t.Errorf("source is %v, want %v", src, p.lan)
+		}
+	})
+}
+
+func TestHostWithoutAddressInSelectors(t *testing.T) {
+	eachFamily(t, func(t *testing.T, m *machine, p plan) {
+		local := "10.77.0.0/16"
+		if strings.Contains(p.far, ":") {
+			local = "2001:db8:77::/64"
+		}
+		m.protect(policyOf(local, p.remote))
+		inside := netip.MustParsePrefix(local).Addr().Next().String()
+		m.wantWay(packet{from: inside, to: p.far, in: "lan0"}, tunnel, "forwarded")
+		m.wantWay(packet{to: p.far}, "up0 src "+p.up, "of the host, which has no address inside")
+	})
+}
+
+func TestHostPolicyForEverything(t *testing.T) {
+	eachFamily(t, func(t *testing.T, m *machine, p plan) {
+		multicast, linkLocal := "239.1.1.1", "169.254.169.254"
+		if strings.Contains(p.far, ":") {
+			multicast, linkLocal = "ff05::1", "fe80::1"
+		}
+		m.protect(policyOf(p.local, p.mask))
+		m.wantWay(packet{from: p.lanHost, to: p.stranger, in: "lan0"}, tunnel, "forwarded to the Internet")
+		m.wantWay(packet{from: p.lan, to: p.stranger}, tunnel, "from a covered address of the host")
+		m.wantWay(packet{from: p.up, to: p.stranger}, "up0", "the host's own, by its public address")
+		m.wantWay(packet{to: p.stranger}, "up0 src "+p.up, "the host's own")
+		m.wantWay(packet{from: p.lan, to: p.lanHost}, "lan0", "between hosts of the local network")
+		m.wantWay(packet{to: p.lanHost}, "lan0 src "+p.lan, "to the local network")
+		for _, to := range []string{multicast, linkLocal} {
+			if got := m.way(packet{from: p.lan, to: to}); got == tunnel || got == "refused" {
+				t.Errorf("what stays on a link, to %s, takes %s", to, got)
+			}
+		}
+
+		// A host that sends all its traffic through the tunnel.
+		m.protect(policyOf(netip.PrefixFrom(netip.MustParseAddr(p.up), netip.MustParseAddr(p.up).BitLen()).String(), p.mask))
+		m.wantWay(packet{to: p.stranger}, tunnel+" src "+p.up, "the host's own, all through the tunnel")
+		m.wantWay(packet{to: p.stranger, mark: Mark}, "up0 src "+p.up, "the tunnel's own datagrams")
+		m.wantWay(packet{from: p.lan, to: p.stranger}, "up0", "from an address that no policy names any more")
+	})
+}
+
+func TestHostKeepsPoliciesApart(t *testing.T) {
+	m := newMachine(t)
+	m.protect(policyOf("10.1.5.0/24", "0.0.0.0/0"), policyOf("10.1.0.0/16", "10.2.0.0/16"), policyOf("0.0.0.0/0", "10.3.0.0/16"))
+	m.wantWay(packet{from: "10.1.5.9", to: "198.51.100.1", in: "lan0"}, tunnel, "network with its Internet traffic tunnelled")
+	m.wantWay(packet{from: "10.1.6.9", to: "198.51.100.1", in: "lan0"}, "up0", "network without")
+	m.wantWay(packet{from: "10.1.6.9", to: "10.2.0.1", in: "lan0"}, tunnel, "the other policy")
+	m.wantWay(packet{from: "10.1.5.9", to: "10.1.6.9", in: "lan0"}, "lan0", "between local networks")
+	m.wantWay(packet{from: "192.0.2.5", to: "10.3.0.1"}, tunnel, "policy for all sources")
+	m.wantWay(packet{to: "10.3.0.1"}, tunnel+" src 192.0.2.5", "policy for all sources, with the usual one")
+	m.wantWay(packet{to: "10.3.0.1", mark: Mark}, "up0 src 192.0.2.5", "the tunnel's own datagrams")
+}
+
+func TestHostFailsClosed(t *testing.T) {
+	eachFamily(t, func(t *testing.T, m *machine, p plan) {
+		covered := []packet{{from: p.lanHost, to: p.far, in: "lan0"}, {from: p.lan, to: p.far}, {to: p.far}}
+		policy := policyOf(p.local, p.remote)
+		before := m.snapshot()
+		m.protect(policy)
+
+		m.must(m.device.Close()) // as the kernel does for a process that is killed
+		for _, c := range covered {
+			m.wantWay(c, "refused", "the device is gone")
+		}
+		m.wantWay(packet{to: p.stranger}, "up0 src "+p.up, "not covered, device gone")
+		if err := m.host.Protect([]Policy{policy}); err == nil || !strings.Contains(err.Error(), tunnel) {
+			t.Errorf("Protect without the device: %v", err)
+		}
+
+		m.openDevice() // the next run
+		m.host = m.newHost()
+		for _, c := range covered {
+			m.wantWay(c, "refused", "the next run has no policies yet")
+		}
+		m.protect(policy)
+		for _, c := range covered {
+			if got := m.way(c); !strings.HasPrefix(got, tunnel) {
+				t.Errorf("after the restart %+v takes %s", c, got)
+			}
+		}
+
+		m.must(m.device.Close())
+		m.openDevice() // a run with another configuration, whose policies fail
+		m.host = m.newHost()
+		m.protect()
+		for _, c := range covered {
+			if got := m.way(c); !strings.HasPrefix(got, "up0") {
+				t.Errorf("without the policy %+v takes %s", c, got)
+			}
+		}
+		m.wantSnapshot(before, "leftovers of a crash")
+	})
+}
+
+func TestHostCloseLeavesNothing(t *testing.T) {
+	m := newMachine(t)
+	// What looks like ours and is not: the same preference, table and source with another protocol; our protocol, which
+	// anybody may use, outside of our numbers.
+	foreign := netlink.NewRule()
+	foreign.Priority, foreign.Src, foreign.Table, foreign.Protocol = prefLocal, ipNet(netip.MustParsePrefix("10.9.0.0/16")), firstTable+1, 99
+	m.must(netlink.RuleAdd(foreign))
+	foreign = netlink.NewRule()
+	foreign.Priority, foreign.Table, foreign.Protocol = 100, 77, hostProtocol
+	m.must(netlink.RuleAdd(foreign))
+	up := m.link("up0").Attrs().Index
+	for _, r := range []netlink.Route{
+		{Table: firstTable + 1, Dst: ipNet(netip.MustParsePrefix("10.8.0.0/16")), LinkIndex: up, Protocol: 99},
+		{Table: 77, Dst: ipNet(netip.MustParsePrefix("10.8.0.0/16")), LinkIndex: up, Protocol: hostProtocol},
+		{Table: 77, Dst: ipNet(netip.MustParsePrefix("2001:db8:8::/64")), LinkIndex: up, Protocol: hostProtocol},
+	} {
+		m.must(netlink.RouteAdd(&r))
+	}
+	before := m.snapshot()
+	m.protect(policyOf("10.1.0.0/16 10.7.0.0/16 2001:db8:1::/64", "0.0.0.0/0 10.2.0.0/16 2001:db8:a::/48 ::/0"), policyOf("0.0.0.0/0 ::/0", "10.6.0.0/24 2001:db8:b::/64"))
+	if len(m.snapshot()) < len(before)+20 {
+		t.Fatal("policies made too few rules and routes to test with")
+	}
+	m.protect(policyOf("10.7.0.0/16", "10.2.0.0/16"))
+	m.must(m.host.Close())
+	m.wantSnapshot(before, "Close")
+	m.must(m.host.Close()) // twice does no harm
+}
+
+func TestHostProtectMends(t *testing.T) {
+	m := newMachine(t)
+	policies := []Policy{policyOf("10.1.0.0/16 2001:db8:1::/64", "10.2.0.0/16 0.0.0.0/0 2001:db8:a::/48"), policyOf("0.0.0.0/0 ::/0", "10.6.0.0/24 2001:db8:b::/64")}
+	m.protect(policies...)
+	k := m.host.(*linuxHost).kernel
+	have, err := k.state()
+	m.must(err)
+	want, err := planFIB(k, m.device.Index(), have, policies)
+	m.must(err)
+	if add, remove := want.without(have), have.without(want); len(add.rules)+len(add.routes)+len(remove.rules)+len(remove.routes) != 0 {
+		t.Fatalf("what was set does not read back:\nmissing %v\nextra %v", add, remove)
+	}
+
+	after := m.snapshot()
+	rules, err := netlink.RuleList(netlink.FAMILY_V4)
+	m.must(err)
+	for _, r := range rules { // as systemd-networkd does when it restarts
+		if r.Protocol == hostProtocol && r.Priority == prefLocal {
+			m.must(netlink.RuleDel(&r))
+		}
+	}
+	m.must(netlink.LinkSetDown(m.link(tunnel))) // takes the routes of IPv4 and IPv6 along
+	m.up(tunnel)
+	m.wantWay(packet{from: "10.1.0.9", to: "10.2.0.1", in: "lan0"}, "up0", "the rules are gone")
+	m.protect(policies...)
+	m.wantSnapshot(after, "mended")
+
+	// The address that packets without a source took moves.
+	m.wantWay(packet{to: "10.2.0.1"}, tunnel+" src 10.1.0.1", "first address")
+	a, err := netlink.ParseAddr("10.1.0.1/16")
+	m.must(err)
+	m.must(netlink.AddrDel(m.link("lan0"), a))
+	m.addAddr("lan0", "10.1.0.2/16")
+	m.protect(policies...)
+	m.wantWay(packet{to: "10.2.0.1"}, tunnel+" src 10.1.0.2", "second address")
+}
+
+// udpPacket is an IPv4 packet with a UDP datagram without checksum.
+func udpPacket(from, to netip.AddrPort, payload string) []byte {
+	b := make([]byte, 28, 28+len(payload))
+	b[0], b[8], b[9] = 0x45, 64, 17
+	b[2], b[3] = byte((28+len(payload))>>8), byte(28+len(payload))
+	copy(b[12:], from.Addr().AsSlice())
+	copy(b[16:], to.Addr().AsSlice())
+	var sum uint32
+	for i := 0; i < 20; i += 2 {
+		sum += uint32(b[i])<<8 | uint32(b[i+1])
+	}
+	sum = sum>>16 + sum&0xffff
+	sum = ^(sum + sum>>16)
+	b[10], b[11] = byte(sum>>8), byte(sum)
+	b[20], b[21], b[22], b[23] = byte(from.Port()>>8), byte(from.Port()), byte(to.Port()>>8), byte(to.Port())
+	b[24], b[25] = byte((8+len(payload))>>8), byte(8+len(payload))
+	return append(b, payload...)
+}
+
+// arrives reports whether a datagram of the sender comes through to the socket; what was sent before it is skipped.
+func arrives(conn *net.UDPConn, send func(payload string) error, payload string) (bool, error) {
+	if err := send(payload); err != nil {
+		return false, err
+	}
+	// Delivery over TUN and veth is over when the send returns, or a moment later: a softirq on the same core.
+	_ = conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+	buf := make([]byte, 100)
+	for {
+		n, err := conn.Read(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return false, nil
+		}
+		if err != nil || string(buf[:n]) == payload {
+			return err == nil, err
+		}
+	}
+}
+
+func TestHostStrictReversePath(t *testing.T) {
+	m := newMachine(t)
+	m.sysctl("ipv4/conf/all/rp_filter", "1")
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{})
+	m.must(err)
+	defer conn.Close()
+	port := conn.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	fromTunnel := func(src, dst string) func(string) error {
+		return func(payload string) error {
+			b := udpPacket(netip.MustParseAddrPort(src+":9"), netip.AddrPortFrom(netip.MustParseAddr(dst), port), payload)
+			return m.device.Queues()[0].Write(tun.Super{Packet: b}, nil)
+		}
+	}
+	far := m.link("far0")
+	raw, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
+	m.must(err)
+	defer unix.Close(raw)
+	fromOutside := func(src, dst string) func(string) error {
+		return func(payload string) error {
+			b := append(slices.Concat(m.link("up0").Attrs().HardwareAddr, far.Attrs().HardwareAddr), 8, 0)
+			b = append(b, udpPacket(netip.MustParseAddrPort(src+":9"), netip.AddrPortFrom(netip.MustParseAddr(dst), port), payload)...)
+			return unix.Sendto(raw, b, 0, &unix.SockaddrLinklayer{Ifindex: far.Attrs().Index})
+		}
+	}
+	check := func(send func(string) error, want bool, payload string) {
+		t.Helper()
+		if got, err := arrives(conn, send, payload); err != nil || got != want {
+			t.Errorf("%s: arrives %v, %v; want %v", payload, got, err, want)
+		}
+	}
+	check(fromTunnel("10.2.0.7", "10.1.0.1"), false, "out of the tunnel, no policy: the filter works")
+	m.protect(policyOf("10.1.0.0/16", "10.2.0.0/16"))
+	check(fromTunnel("10.2.0.7", "10.1.0.1"), true, "out of the tunnel")
+	check(fromTunnel("198.51.100.1", "10.1.0.1"), false, "out of the tunnel, from elsewhere")
+	check(fromOutside("198.51.100.1", "192.0.2.5"), true, "a peer's datagram")
+
+	// The host's own address in a policy for everything: the way back leads into the tunnel, so the peer is not heard.
+	all := policyOf("192.0.2.5/32", "0.0.0.0/0")
+	m.protect(all)
+	check(fromTunnel("198.51.100.1", "192.0.2.5"), true, "out of the tunnel of everything")
+	check(fromOutside("198.51.100.1", "192.0.2.5"), false, "a peer's datagram, policy for everything")
+	const remedy = "sysctl -w net.ipv4.conf.up0.rp_filter=2"
+	if advice := Advice(all); !slices.ContainsFunc(advice, func(s string) bool { return strings.Contains(s, remedy) }) {
+		t.Errorf("advice does not say %q: %q", remedy, advice)
+	}
+	m.sysctl("ipv4/conf/up0/rp_filter", "2")
+	check(fromOutside("198.51.100.1", "192.0.2.5"), true, "a peer's datagram after the advice was taken")
+	if advice := Advice(all); slices.ContainsFunc(advice, func(s string) bool { return strings.Contains(s, "rp_filter") }) {
+		t.Errorf("advice that was taken is given again: %q", advice)
+	}
+}
+
+func TestHostSetupDevice(t *testing.T) {
+	m := newMachine(t)
+	m.sysctl("ipv6/conf/"+tunnel+"/disable_ipv6", "1")
+	m.must(m.host.Setup(tunnel, 1000))
+	link := m.link(tunnel)
+	if link.Attrs().MTU != 1280 || link.Attrs().Flags&net.FlagUp == 0 {
+		t.Errorf("MTU %d, flags %v; want 1280 and up", link.Attrs().MTU, link.Attrs().Flags)
+	}
+	addrs, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	m.must(err)
+	if len(addrs) != 0 {
+		t.Errorf("the device has addresses: %v", addrs)
+	}
+	m.protect(policyOf("2001:db8:1::/64", "2001:db8:a::/48"))
+	m.wantWay(packet{from: "2001:db8:1::9", to: "2001:db8:a::1", in: "lan0"}, tunnel, "IPv6 at the smallest MTU")
+
+	if err := m.host.Setup("culvert9", 1400); err == nil || !strings.Contains(err.Error(), "culvert9") {
+		t.Errorf("a device that is not there: %v", err)
+	}
+	if h, err := NewHost(); err != nil || h.Protect(nil) == nil {
+		t.Errorf("Protect before Setup is no error (%v)", err)
+	}
+}
+
+func TestHostRouteTo(t *testing.T) {
+	m := newMachine(t)
+	m.protect(policyOf("192.0.2.5/32 2001:db8:2::5/128", "0.0.0.0/0 ::/0"))
+	m.must(netlink.RouteAdd(&netlink.Route{Dst: ipNet(netip.MustParsePrefix("203.0.113.0/24")), Gw: net.ParseIP("192.0.2.1"), MTU: 1300}))
+	m.must(netlink.LinkSetMTU(m.link("lan0"), 1420))
+	for _, c := range []struct {
+		remote, local string
+		mtu           int
+	}{
+		{"198.51.100.1", "192.0.2.5", 1500},
+		{"::ffff:198.51.100.1", "192.0.2.5", 1500},
+		{"203.0.113.1", "192.0.2.5", 1300},
+		{"10.1.0.9", "10.1.0.1", 1420},
+		{"2001:db8:ff::1", "2001:db8:2::5", 1500},
+	} {
+		local, mtu, err := m.host.RouteTo(netip.MustParseAddr(c.remote))
+		if err != nil || local.String() != c.local || mtu != c.mtu {
+			t.Errorf("to %s: %v, %d, %v; want %s, %d", c.remote, local, mtu, err, c.local, c.mtu)
+		}
+	}
+	if local, _, err := m.host.RouteTo(netip.MustParseAddr("fe80::1%lan0")); err != nil || local.Zone() != "lan0" || !local.IsLinkLocalUnicast() {
+		t.Errorf("to a link-local address: %v, %v", local, err)
+	}
+	m.must(netlink.LinkSetDown(m.link("up0")))
+	for _, addr := range []string{"198.51.100.1", "2001:db8:ff::1"} {
+		if _, _, err := m.host.RouteTo(netip.MustParseAddr(addr)); err == nil || !strings.Contains(err.Error(), "no route to "+addr) {
+			t.Errorf("to %s, without a route: %v", addr, err)
+		}
+	}
+	if _, _, err := m.host.RouteTo(netip.Addr{}); err == nil {
+		t.Error("no error for no address")
+	}
+}
+
+// A default route that comes late, by DHCP, while a policy covers everything: the gateway is a neighbour all the same.
+func TestHostLetsOthersAddRoutes(t *testing.T) {
+	m := newMachine(t)
+	m.protect(policyOf("192.0.2.5/32 2001:db8:2::5/128", "0.0.0.0/0 ::/0"), policyOf("0.0.0.0/0 ::/0", "192.0.2.0/24 2001:db8:2::/64"))
+	up := m.link("up0").Attrs().Index
+	for _, r := range []netlink.Route{
+		{Dst: ipNet(netip.MustParsePrefix("203.0.113.0/24")), Gw: net.ParseIP("192.0.2.1")},
+		{Dst: ipNet(netip.MustParsePrefix("203.0.114.0/24")), Gw: net.ParseIP("192.0.2.1"), LinkIndex: up},
+		{Dst: ipNet(netip.MustParsePrefix("2001:db8:e::/64")), Gw: net.ParseIP("2001:db8:2::1")},
+		{Dst: ipNet(netip.MustParsePrefix("2001:db8:f::/64")), Gw: net.ParseIP("2001:db8:2::1"), LinkIndex: up},
+	} {
+		if err := netlink.RouteAdd(&r); err != nil {
+			t.Errorf("adding %v: %v", r, err)
+			continue
+		}
+		if got := m.way(packet{to: prefixOf(r.Dst).Addr().Next().String(), mark: Mark}); !strings.HasPrefix(got, "up0 ") {
+			t.Errorf("%v leads to %s", r, got)
+		}
+	}
+}
+
+func TestHostNeedsCapability(t *testing.T) {
+	m := newMachine(t)
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	m.must(unix.Capget(&head, &data[0]))
+	data[0].Effective &^= 1 << unix.CAP_NET_ADMIN
+	m.must(unix.Capset(&head, &data[0]))
+	for what, err := range map[string]error{
+		"Setup":   m.host.Setup(tunnel, 1400),
+		"Protect": m.host.Protect([]Policy{policyOf("10.1.0.0/16", "10.2.0.0/16")}),
+	} {
+		if !errors.Is(err, syscall.EPERM) || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

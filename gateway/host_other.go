@@ -1,0 +1,17 @@
+//go:build !linux
+
+package gateway
+
+import (
+	"fmt"
+	"runtime"
+)
+
+// NewHost is implemented on Linux only.
+func NewHost() (Host, error) {
+	return nil, fmt.Errorf("routing traffic into the tunnel is not implemented on %s: "+
+		"route the remote networks to the tunnel's device with the tools of the system, and keep the peers' addresses out of it", runtime.GOOS)
+}
+
+// Advice has nothing to say where NewHost does not work.
+func Advice(...Policy) []string { return nil }

@@ -1,0 +1,185 @@
+package gateway
+
+import (
+	"errors"
+	"net"
+	"time"
+
+	"github.com/culvert-vpn/culvert/esp"
+	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/internal/inet"
+	"github.com/culvert-vpn/culvert/natt"
+	"github.com/culvert-vpn/culvert/ts"
+	"github.com/culvert-vpn/culvert/tun"
+	"github.com/culvert-vpn/culvert/udp"
+)
+
+// inboundLoop forwards from one socket to the TUN device, and hands IKE to the control loop.
+type inboundLoop struct {
+	*datapath
+	conn   udp.Conn
+	natt   bool // the socket of port 4500
+	out    *writer
+	buf    []byte
+	opened []esp.Opened
+}
+
+func newInboundLoop(d *datapath, conn udp.Conn, natt bool, out *writer) *inboundLoop {
+	return &inboundLoop{
+		datapath: d, conn: conn, natt: natt, out: out,
+		buf: make([]byte, udp.MaxTrain), opened: make([]esp.Opened, 0, maxTrain),
+	}
+}
+
+// patience is how many errors of reading in a row are taken before each further one costs a pause.
+const patience = 16
+
+// run forwards until the socket is closed.
+func (f *inboundLoop) run() {
+	for failures := 0; ; {
+		d, err := f.conn.Read(f.buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			f.counters.drop(DropReceive)
+			if failures++; failures > patience {
+				time.Sleep(10 * time.Millisecond)
+			}
+			continue
+		}
+		failures = 0
+		f.receive(&d)
+		f.out.flush()
+	}
+}
+
+// receive sorts the datagrams of a train.
+func (f *inboundLoop) receive(d *udp.Datagrams) {
+	path := natt.Path{Local: d.Local, Remote: d.Remote, NATT: f.natt}
+	for i, n := 0, d.Len(); i < n; {
+		kind, msg := natt.Classify(f.natt, d.At(i))
+		switch kind {
+		case natt.ESP:
+			i = f.run1(d, i, path)
+			continue
+		case natt.IKE:
+			f.mail.datagram(path, msg)
+		case natt.Keepalive:
+			f.counters.keepalivesIn.Add(1)
+		case natt.Junk:
+			f.counters.drop(DropJunk)
+		}
+		i++
+	}
+}
+
+// run1 opens the packets from i on that have its SPI, and returns where they end.
+func (f *inboundLoop) run1(d *udp.Datagrams, i int, path natt.Path) int {
+	spi, end, n := spiOf(d.At(i)), i+1, d.Len()
+	for end < n && len(d.At(end)) >= 4 && spiOf(d.At(end)) == spi {
+		end++
+	}
+	sa := f.inboundSA(spi)
+	if sa == nil {
+		f.counters.dropN(DropUnknownSPI, end-i)
+		return end
+	}
+	run, stride := d.At(i), len(d.At(i))
+	if end-i > 1 {
+		run, stride = d.Buf[i*d.Stride:min(end*d.Stride, len(d.Buf))], d.Stride
+	}
+	f.opened = sa.esp.OpenTrain(run, stride, f.opened[:0])
+	for k := range f.opened {
+		o := &f.opened[k]
+		if o.First {
+			sa.used.raise()
+		}
+		if o.Newest && sa.moved(path, f.now()) {
+			f.mail.tell(ike.Moved{SPI: spi, Path: path})
+		}
+		if o.Err != nil {
+			f.refused(o.Err)
+			continue
+		}
+		f.deliver(sa, o.Inner, d.TOS)
+	}
+	f.report(sa)
+	return end
+}
+
+// report tells the control loop what it has to know of the SA.
+func (f *inboundLoop) report(sa *inboundSA) {
+	spi := sa.esp.SPI()
+	if sa.used.due() {
+		sa.used.sent(f.mail.tell(ike.Used{SPI: spi}))
+	}
+	if sa.esp.SoftReached() {
+		sa.soft.raise()
+	}
+	if sa.soft.due() {
+		sa.soft.sent(f.mail.tell(ike.Expiring{SPI: spi}))
+	}
+	if sa.esp.Expired() {
+		sa.spent.raise()
+	}
+	if sa.spent.due() {
+		sa.spent.sent(f.mail.tell(ike.Expiring{SPI: spi, Hard: true}))
+	}
+}
+
+func (f *inboundLoop) refused(err error) {
+	reason := DropESPInner
+	if d, ok := err.(esp.Drop); ok && int(d) < len(dropOfESP) {
+		reason = dropOfESP[d]
+	}
+	f.counters.drop(reason)
+}
+
+// deliver passes an authentic packet to the host, if it is one that the SA may carry.
+func (f *inboundLoop) deliver(sa *inboundSA, inner []byte, outerTOS byte) {
+	p, err := ts.ParsePacket(inner)
+	if err != nil {
+		f.counters.drop(DropInnerMalformed)
+		return
+	}
+	if !ts.Match(sa.local, sa.remote, p, false) { // RFC 4301 5.2 step 4
+		f.counters.drop(DropSelectors)
+		return
+	}
+	switch esp.DecapTOS(inner, outerTOS, sa.copyDSCP) {
+	case esp.ECNDrop:
+		f.counters.drop(DropCongestion)
+		return
+	case esp.ECNUnused:
+		f.counters.ecnUnused.Add(1)
+	}
+	if isSYN(inner, &p) {
+		inet.ClampMSS(inner, inet.MSS(f.wayBack(sa), p.Dst.Is6()))
+	}
+	f.out.put(inner)
+}
+
+// wayBack is the longest packet that the other direction of a Child SA carries without fragments.
+func (f *inboundLoop) wayBack(sa *inboundSA) int {
+	if twin := sa.twin.Load(); twin != nil {
+		return min(f.deviceMTU, twin.esp.MaxInner(int(twin.route.Load().room.Load())))
+	}
+	return f.deviceMTU
+}
+
+// writer writes to a queue of the TUN device.
+type writer struct {
+	queue    tun.Queue
+	counters *counters
+}
+
+// put takes a packet, which must stay as it is until flush.
+func (w *writer) put(packet []byte) {
+	if err := w.queue.Write(tun.Super{Packet: packet}, nil); err != nil {
+		w.counters.drop(dropOfDevice(err))
+	}
+}
+
+// flush writes what put has kept back.
+func (w *writer) flush() {}

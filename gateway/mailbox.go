@@ -1,0 +1,84 @@
+package gateway
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/natt"
+)
+
+const (
+	// knownLane and unknownLane are how many inputs wait in the lanes of the mailbox.
+	knownLane   = 512
+	unknownLane = 256
+)
+
+// mailbox is how the forwarders speak to the control loop. It never blocks them: what finds a lane full is dropped and
+// counted. It has two lanes, so that strangers who send IKE_SA_INIT cannot starve the IKE SAs that are up.
+type mailbox struct {
+	known, unknown chan ike.Input
+	spis           spiSet
+	counters       *counters
+}
+
+func newMailbox(c *counters) *mailbox {
+	return &mailbox{known: make(chan ike.Input, knownLane), unknown: make(chan ike.Input, unknownLane), counters: c}
+}
+
+// datagram puts a copy of an IKE message in the lane it belongs to.
+func (m *mailbox) datagram(path natt.Path, msg []byte) {
+	lane, full := m.unknown, DropUnknownFull
+	if h, err := wire.ParseHeader(msg); err == nil && m.spis.has(ourSPI(h)) {
+		lane, full = m.known, DropKnownFull
+	}
+	if len(lane) == cap(lane) { // a flood is not worth a copy
+		m.counters.drop(full)
+		return
+	}
+	select {
+	case lane <- ike.Datagram{Path: path, Data: slices.Clone(msg)}:
+	default:
+		m.counters.drop(full)
+	}
+}
+
+// tell takes news from the datapath, and reports whether there was room for it.
+func (m *mailbox) tell(in ike.Input) bool {
+	select {
+	case m.known <- in:
+		return true
+	default:
+		m.counters.drop(DropKnownFull)
+		return false
+	}
+}
+
+// ourSPI is the SPI that we chose, if h is of a message to us (RFC 7296 3.1).
+func ourSPI(h wire.Header) uint64 {
+	if h.Initiator {
+		return h.SPIr
+	}
+	return h.SPIi
+}
+
+// spiSet holds the SPIs of the IKE SAs that deserve the better lane. It is a hint: where two SPIs want the same place
+// the later one has it, and all that the other loses is precedence. The control goroutine writes, all others read.
+type spiSet struct{ place [1 << 12]atomic.Uint64 }
+
+func (s *spiSet) at(spi uint64) *atomic.Uint64 { return &s.place[spi%uint64(len(s.place))] }
+
+func (s *spiSet) has(spi uint64) bool { return spi != 0 && s.at(spi).Load() == spi }
+
+func (s *spiSet) add(spi uint64) {
+	if spi != 0 {
+		s.at(spi).Store(spi)
+	}
+}
+
+func (s *spiSet) remove(spi uint64) {
+	if s.has(spi) {
+		s.at(spi).Store(0)
+	}
+}

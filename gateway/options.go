@@ -1,0 +1,87 @@
+package gateway
+
+import (
+	"crypto/rand"
+	"io"
+	"log/slog"
+
+	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/tun"
+	"github.com/culvert-vpn/culvert/udp"
+)
+
+// Option changes what New does by default.
+type Option func(*options)
+
+type options struct {
+	log            *slog.Logger
+	rand           io.Reader
+	host           Host
+	queues         []tun.Queue
+	conns          *Conns
+	deviceName     string
+	deviceQueues   int
+	portable       bool
+	withoutOffload bool
+	ikeKeys        io.Writer
+	espKeys        io.Writer
+	events         func(ike.Event)
+	ready          func()
+	control        string
+}
+
+func defaults() options {
+	return options{log: slog.New(slog.DiscardHandler), rand: rand.Reader, deviceQueues: 1}
+}
+
+// Conns are the sockets of a gateway. Both lists may hold sockets of IPv4 and of IPv6, bound to one address or to all.
+type Conns struct {
+	// IKE are the sockets of port 500, NATT those of port 4500.
+	IKE, NATT []udp.Conn
+}
+
+// WithLogger has the gateway log; without it, it does not. Secrets are never logged.
+func WithLogger(l *slog.Logger) Option { return func(o *options) { o.log = l } }
+
+// WithTUN brings the queues on which packets to be protected come in and unprotected ones go out. The gateway closes
+// them in the end. Without it the gateway makes a TUN device.
+func WithTUN(queues ...tun.Queue) Option { return func(o *options) { o.queues = queues } }
+
+// WithConns brings the sockets. The gateway closes them in the end. Without it the gateway listens on UDP ports 500
+// and 4500 of all addresses.
+func WithConns(c Conns) Option { return func(o *options) { o.conns = &c } }
+
+// WithHost lets the gateway route traffic into its device. Without it nothing on the host is changed but for the
+// device, and keeping the traffic from leaving in clear is the host's affair while the device is down.
+func WithHost(h Host) Option { return func(o *options) { o.host = h } }
+
+// WithRand replaces crypto/rand as the only source of randomness, for tests.
+func WithRand(r io.Reader) Option { return func(o *options) { o.rand = r } }
+
+// WithKeyLog writes the keys of every IKE SA and of every Child SA as lines of Wireshark's tables ikev2_decryption_table
+// and esp_sa. Either may be nil, and both may be the same. Whoever reads them reads the traffic.
+func WithKeyLog(ikeTable, espTable io.Writer) Option {
+	return func(o *options) { o.ikeKeys, o.espKeys = ikeTable, espTable }
+}
+
+// WithEvents has f called with every event but for dropped messages. It is called by the goroutine that runs IKE, and
+// must not block nor call the gateway.
+func WithEvents(f func(ike.Event)) Option { return func(o *options) { o.events = f } }
+
+// WithReady has f called once, when the gateway is up: sockets, device and policies are in place.
+func WithReady(f func()) Option { return func(o *options) { o.ready = f } }
+
+// WithDevice names the TUN device (a "%d" becomes a number on Linux) and says how many queues it has, each with a
+// goroutine of its own. The default is a device culvert%d with one queue.
+func WithDevice(name string, queues int) Option {
+	return func(o *options) { o.deviceName, o.deviceQueues = name, queues }
+}
+
+// WithPortableTUN uses the plain TUN device that every platform has.
+func WithPortableTUN() Option { return func(o *options) { o.portable = true } }
+
+// WithoutOffload exchanges single packets with the TUN device, where superpackets would be possible.
+func WithoutOffload() Option { return func(o *options) { o.withoutOffload = true } }
+
+// WithControl serves the control protocol on a Unix socket, which only root may use. See Client.
+func WithControl(path string) Option { return func(o *options) { o.control = path } }

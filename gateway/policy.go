@@ -1,0 +1,124 @@
+package gateway
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/ts"
+)
+
+// policies says which flow a packet belongs to, and which SA carries a flow. The control goroutine owns it, and
+// publishes a new table when flows come or go; when only the SA of a flow changes, the table stays.
+type policies struct {
+	datapath *datapath
+	children []*kept
+	byConfig map[*ike.Child]*kept
+	// flows in the order of their making: those of the configuration first.
+	flows   []*flow
+	changed bool
+}
+
+// newPolicies enters the static traffic of every configured child. What `dynamic` stands for is known when the child
+// is up.
+func newPolicies(d *datapath, conns []*ike.Connection) *policies {
+	p := &policies{datapath: d, byConfig: make(map[*ike.Child]*kept), changed: true}
+	for _, conn := range conns {
+		for _, cfg := range conn.Children {
+			k := &kept{conn: conn, cfg: cfg}
+			p.children = append(p.children, k)
+			p.byConfig[cfg] = k
+			local, remote := ts.Resolve(cfg.LocalTS), ts.Resolve(cfg.RemoteTS)
+			if len(local) > 0 && len(remote) > 0 {
+				p.flows = append(p.flows, &flow{child: k, local: local, remote: remote, configured: true})
+			}
+		}
+	}
+	return p
+}
+
+// add gives some traffic of a child to an SA, away from those that had it so far.
+func (p *policies) add(cfg *ike.Child, local, remote []ts.Selector, sa *outboundSA) {
+	k := p.byConfig[cfg]
+	if k == nil {
+		return
+	}
+	i := slices.IndexFunc(p.flows, func(f *flow) bool {
+		return f.child == k && slices.Equal(f.local, local) && slices.Equal(f.remote, remote)
+	})
+	if i < 0 {
+		i = len(p.flows)
+		p.flows = append(p.flows, &flow{child: k, local: local, remote: remote})
+		p.changed = true
+	}
+	f := p.flows[i]
+	f.stack = append(f.stack, sa)
+	f.current.Store(sa)
+	sa.flow = f
+}
+
+// remove takes an SA out of use; the one that was installed last of those that remain goes on.
+func (p *policies) remove(sa *outboundSA) {
+	f := sa.flow
+	if f == nil {
+		return
+	}
+	f.stack = slices.DeleteFunc(f.stack, func(o *outboundSA) bool { return o == sa })
+	if len(f.stack) > 0 {
+		f.current.Store(f.stack[len(f.stack)-1])
+		return
+	}
+	f.current.Store(nil)
+	if !f.configured {
+		p.flows = slices.DeleteFunc(p.flows, func(o *flow) bool { return o == f })
+		p.changed = true
+	}
+}
+
+// up reports whether some traffic of a child is carried.
+func (p *policies) up(k *kept) bool {
+	return slices.ContainsFunc(p.flows, func(f *flow) bool { return f.child == k && len(f.stack) > 0 })
+}
+
+// publish makes the forwarders use the flows as they are now. It returns what the host has to protect, and false if
+// nothing has changed.
+func (p *policies) publish() ([]Policy, bool) {
+	if !p.changed {
+		return nil, false
+	}
+	p.changed = false
+	// Of what was agreed upon with peers the latest comes first; it is as specific as what it was narrowed from, or more,
+	// so it comes before that anyway.
+	var entries []ts.Entry[*flow]
+	var protect []Policy
+	for _, f := range slices.Backward(p.flows) {
+		if !f.configured {
+			entries = append(entries, f.entry())
+		}
+	}
+	for _, f := range p.flows {
+		if f.configured {
+			entries = append(entries, f.entry())
+		}
+		protect = append(protect, Policy{Local: prefixes(f.local), Remote: prefixes(f.remote)})
+	}
+	p.datapath.policies.Store(ts.NewTable(entries))
+	return protect, true
+}
+
+func (f *flow) entry() ts.Entry[*flow] {
+	return ts.Entry[*flow]{Local: f.local, Remote: f.remote, Priority: f.child.cfg.Priority, Value: f}
+}
+
+// prefixes are the addresses of selectors, each once.
+func prefixes(list []ts.Selector) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range list {
+		for _, p := range s.Prefixes() {
+			if !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}

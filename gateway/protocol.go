@@ -1,0 +1,72 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/culvert-vpn/culvert/ike"
+)
+
+// The control protocol: over a Unix socket the client sends one Request, the server answers with Replies until one is
+// Done. Each is a line of JSON.
+
+// DefaultControl is the control socket of the daemon.
+const DefaultControl = "/run/culvert/control"
+
+// Request asks for something.
+type Request struct {
+	// Cmd is "status", "up", "down", "rekey" or "version".
+	Cmd string `json:"cmd"`
+	// Conn and Child name what up, down and rekey are about; without Child it is all of the connection.
+	Conn  string `json:"conn,omitempty"`
+	Child string `json:"child,omitempty"`
+	// Timeout in seconds is how long to wait for success; 0 is DefaultTimeout, and more than MaxTimeout is cut off.
+	Timeout float64 `json:"timeout,omitempty"`
+}
+
+// How long up, down and rekey wait.
+const (
+	DefaultTimeout = time.Minute
+	MaxTimeout     = 10 * time.Minute
+)
+
+// Reply is one line of an answer.
+type Reply struct {
+	Event   *EventInfo `json:"event,omitempty"`
+	Status  *Status    `json:"status,omitempty"`
+	Version string     `json:"version,omitempty"`
+	// Done is set in the last line, together with Error and Remedy if the request has failed.
+	Done   bool   `json:"done,omitempty"`
+	Error  string `json:"error,omitempty"`
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// EventInfo is an ike.Event in words.
+type EventInfo struct {
+	Time     time.Time `json:"time"`
+	Kind     string    `json:"kind"`
+	Conn     string    `json:"conn,omitempty"`
+	Child    string    `json:"child,omitempty"`
+	Local    string    `json:"local,omitempty"`
+	Remote   string    `json:"remote,omitempty"`
+	LocalID  string    `json:"local_id,omitempty"`
+	RemoteID string    `json:"remote_id,omitempty"`
+	SPIi     string    `json:"spi_i,omitempty"`
+	SPIr     string    `json:"spi_r,omitempty"`
+	SPIIn    string    `json:"spi_in,omitempty"`
+	SPIOut   string    `json:"spi_out,omitempty"`
+	Text     string    `json:"text,omitempty"`
+	Remedy   string    `json:"remedy,omitempty"`
+}
+
+// infoOf puts an event in words.
+func infoOf(ev ike.Event, now time.Time) *EventInfo {
+	info := &EventInfo{
+		Time: now, Kind: ev.Kind.String(), Conn: ev.Conn, Child: ev.Child,
+		LocalID: idText(ev.LocalID), RemoteID: idText(ev.RemoteID), SPIi: ikeSPI(ev.SPIi), SPIr: ikeSPI(ev.SPIr),
+		SPIIn: espSPI(ev.SPIIn), SPIOut: espSPI(ev.SPIOut), Text: ev.Text, Remedy: ev.Remedy,
+	}
+	if ev.Path.Remote.IsValid() {
+		info.Local, info.Remote = ev.Path.Local.String(), ev.Path.Remote.String()
+	}
+	return info
+}

@@ -1,0 +1,219 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/natt"
+)
+
+// resolver finds the ways to peers. Two goroutines do it: one asks the DNS, which may take its time, the other asks the
+// host, so that a name server that is down holds up only those peers that are known by name.
+type resolver struct {
+	host  Host
+	edges *edges
+	// answer runs something on the control goroutine.
+	answer func(func(*control))
+
+	dials chan *ike.Connection // room for every connection, each of which waits for one answer at a time
+	names chan *ike.Connection // as well
+	found chan addresses
+	ways  chan netip.Addr
+	// calls counts the calls of each connection, so that the addresses of a name take turns.
+	calls map[*ike.Connection]int
+}
+
+// addresses is what the DNS says.
+type addresses struct {
+	conn *ike.Connection
+	list []netip.Addr
+	err  error
+}
+
+const (
+	dnsTimeout = 10 * time.Second
+	// waysLane is how many peers wait for their path MTU. More go without: the default is used.
+	waysLane = 64
+)
+
+func newResolver(host Host, e *edges, connections int, answer func(func(*control))) *resolver {
+	return &resolver{
+		host: host, edges: e, answer: answer,
+		dials: make(chan *ike.Connection, connections), names: make(chan *ike.Connection, connections),
+		found: make(chan addresses), ways: make(chan netip.Addr, waysLane),
+		calls: make(map[*ike.Connection]int),
+	}
+}
+
+// dial asks for the path to a connection's peer.
+func (r *resolver) dial(c *ike.Connection) { r.dials <- c }
+
+// way asks for the path MTU toward an address, if that is not too much to ask.
+func (r *resolver) way(remote netip.Addr) {
+	if r.host == nil {
+		return
+	}
+	select {
+	case r.ways <- remote:
+	default:
+	}
+}
+
+// lookUp is the goroutine that asks the DNS.
+func (r *resolver) lookUp(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case c := <-r.names:
+			asking, cancel := context.WithTimeout(ctx, dnsTimeout)
+			list, err := net.DefaultResolver.LookupNetIP(asking, "ip", c.RemoteHost)
+			cancel()
+			select {
+			case <-ctx.Done():
+				return
+			case r.found <- addresses{conn: c, list: list, err: err}:
+			}
+		}
+	}
+}
+
+// run is the goroutine that asks the host.
+func (r *resolver) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case c := <-r.dials:
+			if a, err := netip.ParseAddr(c.RemoteHost); err == nil {
+				r.resolve(addresses{conn: c, list: []netip.Addr{a}})
+			} else {
+				r.names <- c
+			}
+		case a := <-r.found:
+			r.resolve(a)
+		case remote := <-r.ways:
+			if _, mtu, err := r.host.RouteTo(remote); err == nil {
+				r.answer(func(c *control) { c.learnMTU(remote, mtu) })
+			}
+		}
+	}
+}
+
+// resolve answers a dial.
+func (r *resolver) resolve(a addresses) {
+	result := ike.Resolved{Conn: a.conn.Name}
+	var mtu int
+	if a.err != nil {
+		result.Err = fmt.Errorf("the name %q of the peer cannot be resolved: %w", a.conn.RemoteHost, plainDNS(a.err))
+	} else {
+		result.Path, mtu, result.Err = r.choose(a)
+	}
+	r.answer(func(c *control) {
+		if result.Err == nil {
+			c.learnMTU(result.Path.Remote.Addr(), mtu)
+		}
+		c.handle(result)
+	})
+}
+
+// plainDNS leaves out of an error of the DNS what the sentence around it says already.
+func plainDNS(err error) error {
+	var e *net.DNSError
+	if errors.As(err, &e) {
+		return errors.New(e.Err)
+	}
+	return err
+}
+
+// choose returns the first path that leads anywhere. The addresses of a name take turns from call to call: the first
+// one may lead to a host that does not answer.
+func (r *resolver) choose(a addresses) (path natt.Path, mtu int, err error) {
+	if len(a.list) == 0 {
+		return path, 0, fmt.Errorf("the name %q has no address", a.conn.RemoteHost)
+	}
+	turn := r.calls[a.conn] % len(a.list)
+	r.calls[a.conn]++
+	for _, remote := range slices.Concat(a.list[turn:], a.list[:turn]) {
+		var thisErr error
+		if path, mtu, thisErr = r.pathTo(a.conn, remote.Unmap()); thisErr == nil {
+			return path, mtu, nil
+		}
+		if err == nil {
+			err = thisErr
+		}
+	}
+	return natt.Path{}, 0, err
+}
+
+// pathTo finds our end of the path to an address.
+func (r *resolver) pathTo(c *ike.Connection, remote netip.Addr) (natt.Path, int, error) {
+	// Any other port than 500 is one where the non-ESP marker is expected.
+	p := natt.Path{Remote: netip.AddrPortFrom(remote, c.RemotePort), NATT: c.LocalPort != natt.Port || c.RemotePort != natt.Port}
+	local, mtu, err := r.local(c, p)
+	if err != nil {
+		return p, 0, err
+	}
+	p.Local = netip.AddrPortFrom(local, c.LocalPort)
+	conn := r.edges.conn(p)
+	if conn == nil {
+		return p, 0, noSocket(p)
+	}
+	p.Local = netip.AddrPortFrom(local, conn.LocalAddr().Port())
+	return p, mtu, nil
+}
+
+// local finds our address toward a peer: the one that is configured, or the one that the host would use.
+func (r *resolver) local(c *ike.Connection, p natt.Path) (netip.Addr, int, error) {
+	remote := p.Remote.Addr()
+	local, mtu, err := r.route(p)
+	for _, prefix := range c.LocalAddrs {
+		if prefix.Addr().Is4() == remote.Is4() && (err == nil && prefix.Contains(local) || prefix.IsSingleIP()) {
+			if !prefix.Contains(local) {
+				local = prefix.Addr()
+			}
+			return local, max(mtu, 0), nil
+		}
+	}
+	if err != nil {
+		return local, 0, fmt.Errorf("there is no way to the peer %s: %w", remote, err)
+	}
+	if len(c.LocalAddrs) > 0 {
+		return local, 0, fmt.Errorf("the way to the peer %s leaves from %s, which local_addrs does not allow", remote, local)
+	}
+	return local, mtu, nil
+}
+
+// route asks the host, or does without it. An MTU of 0 is not known.
+func (r *resolver) route(p natt.Path) (netip.Addr, int, error) {
+	if r.host != nil {
+		return r.host.RouteTo(p.Remote.Addr())
+	}
+	if conn := r.edges.conn(p); conn != nil {
+		if bound := conn.LocalAddr().Addr(); !bound.IsUnspecified() {
+			return bound, 0, nil
+		}
+	}
+	local, err := localFor(p.Remote)
+	return local, 0, err
+}
+
+// localFor asks the kernel which address it would send from; nothing is sent.
+func localFor(remote netip.AddrPort) (netip.Addr, error) {
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(remote))
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer c.Close()
+	local, ok := c.LocalAddr().(*net.UDPAddr)
+	if !ok {
+		return netip.Addr{}, errors.New("the kernel does not tell the local address")
+	}
+	return local.AddrPort().Addr().Unmap(), nil
+}

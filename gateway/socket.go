@@ -1,0 +1,239 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ike"
+)
+
+const (
+	// controlClients is how many clients are served at the same time; more wait for their turn.
+	controlClients = 8
+	// maxRequest is the length of the longest request in bytes.
+	maxRequest = 4096
+	// requestTime is how long a client may take to send its request, replyTime to take a line of the answer.
+	requestTime = 5 * time.Second
+	replyTime   = 10 * time.Second
+)
+
+// server serves the control protocol.
+type server struct {
+	gateway  *Gateway
+	listener *net.UnixListener
+}
+
+// listenControl opens the control socket, for nobody but the user that we run as. A socket left behind by a crashed run
+// is replaced.
+func listenControl(path string, g *Gateway) (*server, error) {
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("another culvert runs already and listens on %s: stop it, or choose another control socket", path)
+	} else if errors.Is(err, syscall.ECONNREFUSED) {
+		_ = os.Remove(path)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("the directory of the control socket cannot be made: %w", err)
+	}
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		// Where the kernel allows it, the permissions are there before the socket has a name.
+		return c.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), 0o600) })
+	}}
+	l, err := config.Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("the control socket cannot be opened: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("the control socket cannot be protected: %w", err)
+	}
+	return &server{gateway: g, listener: l.(*net.UnixListener)}, nil
+}
+
+// close ends serve, after the client that it is serving, and removes the socket.
+func (s *server) close() { _ = s.listener.Close() }
+
+// serve serves one client after the other.
+func (s *server) serve(ctx context.Context) {
+	for {
+		conn, err := s.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			time.Sleep(100 * time.Millisecond) // out of files, most likely
+			continue
+		}
+		s.client(ctx, conn)
+	}
+}
+
+// client answers one request.
+func (s *server) client(ctx context.Context, conn net.Conn) {
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	_ = conn.SetReadDeadline(time.Now().Add(requestTime))
+	reply := func(r Reply) error {
+		line, err := json.Marshal(r)
+		if err != nil {
+			return err
+		}
+		_ = conn.SetWriteDeadline(time.Now().Add(replyTime))
+		_, err = conn.Write(append(line, '\n'))
+		return err
+	}
+	request, err := readRequest(conn)
+	if err == nil {
+		err = s.answer(ctx, request, reply)
+	}
+	last := Reply{Done: true}
+	if err != nil {
+		last.Error = err.Error()
+		var failed *EventError
+		if errors.As(err, &failed) {
+			last.Error, last.Remedy = failed.Event.Text, failed.Event.Remedy
+		}
+	}
+	_ = reply(last)
+}
+
+// readRequest reads the one line that a client sends.
+func readRequest(conn io.Reader) (Request, error) {
+	var r Request
+	line, err := bufio.NewReader(io.LimitReader(conn, maxRequest)).ReadBytes('\n')
+	if err != nil {
+		return r, fmt.Errorf("no request of one line and at most %d bytes came: %w", maxRequest, err)
+	}
+	if err := json.Unmarshal(line, &r); err != nil {
+		return r, fmt.Errorf("the request is not understood: %w", err)
+	}
+	return r, nil
+}
+
+// answer does what a request asks for.
+func (s *server) answer(ctx context.Context, r Request, reply func(Reply) error) error {
+	timeout := DefaultTimeout
+	if r.Timeout > 0 {
+		timeout = time.Duration(min(r.Timeout, MaxTimeout.Seconds()) * float64(time.Second))
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it is not done after %v", timeout))
+	defer cancel()
+	progress := func(ev ike.Event) {
+		if reply(Reply{Event: infoOf(ev, time.Now())}) != nil {
+			cancel() // the client has gone away
+		}
+	}
+	switch r.Cmd {
+	case "status":
+		status := s.gateway.Status()
+		return reply(Reply{Status: &status})
+	case "version":
+		return reply(Reply{Version: Version()})
+	case "up":
+		return s.gateway.Up(ctx, r.Conn, r.Child, progress)
+	case "down":
+		return s.gateway.Down(ctx, r.Conn, r.Child, progress)
+	case "rekey":
+		return s.gateway.Rekey(ctx, r.Conn, r.Child, progress)
+	}
+	return fmt.Errorf("there is no command %q", r.Cmd)
+}
+
+// Version is the version of this module that the program was built with.
+func Version() string {
+	const module = "github.com/culvert-vpn/culvert"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if info.Main.Path == module {
+		return info.Main.Version
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == module {
+			return dep.Version
+		}
+	}
+	return "unknown"
+}
+
+// Client speaks to a running gateway through its control socket. The zero value uses DefaultControl.
+type Client struct{ Socket string }
+
+// Do sends a request and calls each with every reply but the last. The error is that of the last reply (*RequestError),
+// or says that there is no gateway.
+func (c Client) Do(ctx context.Context, r Request, each func(Reply)) error {
+	socket := c.Socket
+	if socket == "" {
+		socket = DefaultControl
+	}
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return dialError(socket, err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if err := json.NewEncoder(conn).Encode(r); err != nil {
+		return fmt.Errorf("the request could not be sent: %w", err)
+	}
+	replies := json.NewDecoder(conn)
+	for {
+		var reply Reply
+		if err := replies.Decode(&reply); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return fmt.Errorf("the gateway went away before it had answered: %w", err)
+		}
+		if reply.Done {
+			if reply.Error != "" {
+				return &RequestError{Text: reply.Error, Remedy: reply.Remedy}
+			}
+			return nil
+		}
+		if each != nil {
+			each(reply)
+		}
+	}
+}
+
+// Status asks for a snapshot.
+func (c Client) Status(ctx context.Context) (Status, error) {
+	var s Status
+	err := c.Do(ctx, Request{Cmd: "status"}, func(r Reply) {
+		if r.Status != nil {
+			s = *r.Status
+		}
+	})
+	return s, err
+}
+
+// RequestError is why a request has failed.
+type RequestError struct{ Text, Remedy string }
+
+// Error is the text and the remedy.
+func (e *RequestError) Error() string { return strings.TrimSuffix(e.Text+"; "+e.Remedy, "; ") }
+
+// dialError says in one sentence why there is nobody to speak to.
+func dialError(socket string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("no culvert is running here (nobody listens on %s): start it with `culvert run`", socket)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("the control socket %s is for root only: use sudo", socket)
+	}
+	return fmt.Errorf("the control socket cannot be used: %w", err)
+}

@@ -1,0 +1,226 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ike"
+)
+
+// Status is a gateway at one moment, fit for JSON. Nothing in it is secret.
+type Status struct {
+	Time    time.Time `json:"time"`
+	Started time.Time `json:"started,omitzero"`
+	// Device is the name of the TUN device, if the gateway made one; MTU the longest packet it takes.
+	Device      string             `json:"device,omitempty"`
+	MTU         int                `json:"mtu,omitempty"`
+	Connections []ConnectionStatus `json:"connections"`
+	// Strangers are the IKE SAs of peers that are not known yet.
+	Strangers []IKEStatus `json:"strangers,omitempty"`
+	// Refused are the last failures with peers that belong to no connection, the latest last.
+	Refused []Failure `json:"refused,omitempty"`
+	// Drops counts the packets that were not passed on, by reason, IKEDrops the IKE messages that were not acted upon.
+	Drops    map[string]uint64 `json:"drops"`
+	IKEDrops map[string]uint64 `json:"ike_drops"`
+	// Keepalives of NAT traversal.
+	KeepalivesIn  uint64 `json:"keepalives_in"`
+	KeepalivesOut uint64 `json:"keepalives_out"`
+	ECNUnused     uint64 `json:"ecn_unused"`
+}
+
+// ConnectionStatus is a configured connection.
+type ConnectionStatus struct {
+	Name string `json:"name"`
+	// Up: an IKE SA is established.
+	Up       bool          `json:"up"`
+	Peer     string        `json:"peer,omitempty"` // whom we call
+	LocalID  string        `json:"local_id,omitempty"`
+	RemoteID string        `json:"remote_id"`
+	IKE      []IKEStatus   `json:"ike,omitempty"`
+	Children []ChildStatus `json:"children"`
+	// LastFailure is the last failure, even if all is well now.
+	LastFailure *Failure `json:"last_failure,omitempty"`
+}
+
+// Failure is what went wrong, when, and what to change.
+type Failure struct {
+	Time   time.Time `json:"time"`
+	Kind   string    `json:"kind"`
+	Child  string    `json:"child,omitempty"`
+	Peer   string    `json:"peer,omitempty"`
+	Text   string    `json:"text"`
+	Remedy string    `json:"remedy,omitempty"`
+}
+
+// ChildStatus is a configured child.
+type ChildStatus struct {
+	Name   string   `json:"name"`
+	Up     bool     `json:"up"`
+	Local  []string `json:"local"`
+	Remote []string `json:"remote"`
+	// Wanted: it is being brought up or kept up; Held: it is down by order of the operator.
+	Wanted bool `json:"wanted"`
+	Held   bool `json:"held,omitempty"`
+	// Attempts without success so far, and when the next one is made.
+	Attempts int       `json:"attempts,omitempty"`
+	NextTry  time.Time `json:"next_try,omitzero"`
+	// DroppedNoSA counts the packets that were dropped because it was not up.
+	DroppedNoSA uint64 `json:"dropped_no_sa"`
+}
+
+// IKEStatus is an IKE SA.
+type IKEStatus struct {
+	State     string `json:"state"`
+	Up        bool   `json:"up"`
+	Initiator bool   `json:"initiator"`
+	SPIi      string `json:"spi_i"`
+	SPIr      string `json:"spi_r,omitempty"`
+	Local     string `json:"local"`
+	Remote    string `json:"remote"`
+	NAT       string `json:"nat"`
+	LocalID   string `json:"local_id,omitempty"`
+	RemoteID  string `json:"remote_id,omitempty"`
+	// Secret says how the pre-shared key was found.
+	Secret      string          `json:"secret,omitempty"`
+	Proposal    string          `json:"proposal,omitempty"`
+	Established time.Time       `json:"established,omitzero"`
+	RekeyAt     time.Time       `json:"rekey_at,omitzero"`
+	ExpireAt    time.Time       `json:"expire_at,omitzero"`
+	Children    []ChildSAStatus `json:"children,omitempty"`
+}
+
+// ChildSAStatus is a Child SA. Bytes are those that were encrypted or decrypted.
+type ChildSAStatus struct {
+	Name     string   `json:"name"`
+	State    string   `json:"state"`
+	SPIIn    string   `json:"spi_in"`
+	SPIOut   string   `json:"spi_out"`
+	Proposal string   `json:"proposal"`
+	Local    []string `json:"local"`
+	Remote   []string `json:"remote"`
+	// MTU is the longest inner packet that crosses the path without fragments.
+	MTU        int               `json:"mtu,omitempty"`
+	PacketsIn  uint64            `json:"packets_in"`
+	BytesIn    uint64            `json:"bytes_in"`
+	PacketsOut uint64            `json:"packets_out"`
+	BytesOut   uint64            `json:"bytes_out"`
+	DropsIn    map[string]uint64 `json:"drops_in,omitempty"`
+	Born       time.Time         `json:"born"`
+	RekeyAt    time.Time         `json:"rekey_at,omitzero"`
+	ExpireAt   time.Time         `json:"expire_at,omitzero"`
+}
+
+// Status takes a snapshot. Of a gateway that does not run it knows the configuration and the counters only.
+func (g *Gateway) Status() Status {
+	var s Status
+	if g.do(context.Background(), func(c *control) { s = c.status() }) == nil {
+		return s
+	}
+	s = Status{Time: time.Now(), Drops: g.counters.byReason(), IKEDrops: map[string]uint64{}}
+	for _, conn := range g.cfg.Connections {
+		s.Connections = append(s.Connections, configured(conn))
+	}
+	return s
+}
+
+// configured is what the configuration says of a connection.
+func configured(conn *ike.Connection) ConnectionStatus {
+	s := ConnectionStatus{Name: conn.Name, Peer: conn.RemoteHost, LocalID: idText(conn.LocalID), RemoteID: conn.RemoteID.String()}
+	for _, child := range conn.Children {
+		s.Children = append(s.Children, ChildStatus{Name: child.Name, Local: texts(child.LocalTS), Remote: texts(child.RemoteTS)})
+	}
+	return s
+}
+
+// status takes a snapshot on the control goroutine.
+func (c *control) status() Status {
+	s := Status{
+		Time: time.Now(), Started: c.began, MTU: c.deviceMTU,
+		Refused: slices.Clone(c.refused), Drops: c.counters.byReason(), IKEDrops: maps.Clone(c.ikeDrops),
+		KeepalivesIn: c.counters.keepalivesIn.Load(), KeepalivesOut: c.counters.keepalivesOut.Load(),
+		ECNUnused: c.counters.ecnUnused.Load(),
+	}
+	if c.edges.device != nil {
+		s.Device = c.edges.device.Name()
+	}
+	index := make(map[string]int)
+	for i, conn := range c.order {
+		index[conn.cfg.Name] = i
+		s.Connections = append(s.Connections, configured(conn.cfg))
+		s.Connections[i].LastFailure = conn.failure
+	}
+	for _, sa := range c.endpoint.Snapshot() {
+		status := c.ikeStatus(sa)
+		if i, ok := index[sa.Conn]; ok {
+			s.Connections[i].IKE = append(s.Connections[i].IKE, status)
+			s.Connections[i].Up = s.Connections[i].Up || sa.Current
+		} else {
+			s.Strangers = append(s.Strangers, status)
+		}
+	}
+	wishes := c.endpoint.Wishes()
+	for _, k := range c.policies.children {
+		child := s.Connections[index[k.conn.Name]].child(k.cfg.Name)
+		child.Up, child.DroppedNoSA = c.policies.up(k), k.noSA.Load()
+		if i := slices.IndexFunc(wishes, func(w ike.Wish) bool { return w.Conn == k.conn.Name && w.Child == k.cfg.Name }); i >= 0 {
+			w := wishes[i]
+			child.Wanted, child.Held, child.Attempts, child.NextTry = w.Wanted, w.Held, w.Attempts, w.NotYet
+		}
+	}
+	return s
+}
+
+func (s *ConnectionStatus) child(name string) *ChildStatus {
+	return &s.Children[slices.IndexFunc(s.Children, func(c ChildStatus) bool { return c.Name == name })]
+}
+
+func (c *control) ikeStatus(sa ike.SAInfo) IKEStatus {
+	s := IKEStatus{
+		State: sa.State, Up: sa.Current, Initiator: sa.Initiator, SPIi: ikeSPI(sa.SPIi), SPIr: ikeSPI(sa.SPIr),
+		Local: sa.Path.Local.String(), Remote: sa.Path.Remote.String(), NAT: sa.NAT.String(),
+		LocalID: idText(sa.LocalID), RemoteID: idText(sa.RemoteID), Secret: sa.Secret,
+		Proposal: sa.Proposal.String(), Established: sa.Established, RekeyAt: sa.RekeyAt, ExpireAt: sa.ExpireAt,
+	}
+	for _, info := range sa.Children {
+		s.Children = append(s.Children, c.childSAStatus(info))
+	}
+	return s
+}
+
+func (c *control) childSAStatus(info ike.ChildInfo) ChildSAStatus {
+	s := ChildSAStatus{
+		Name: info.Name, State: info.State, SPIIn: espSPI(info.In), SPIOut: espSPI(info.Out),
+		Proposal: info.Proposal.String(), Local: texts(info.Local), Remote: texts(info.Remote),
+		Born: info.Born, RekeyAt: info.RekeyAt, ExpireAt: info.ExpireAt,
+	}
+	ch := c.children[info.In]
+	if ch == nil {
+		return s
+	}
+	if ch.in != nil {
+		s.PacketsIn, s.BytesIn = ch.in.esp.Stats()
+		for reason, n := range ch.in.esp.Drops() {
+			if s.DropsIn == nil {
+				s.DropsIn = make(map[string]uint64)
+			}
+			s.DropsIn[reason.String()] = n
+		}
+	}
+	if ch.out != nil {
+		s.PacketsOut, s.BytesOut = ch.out.esp.Stats()
+		s.MTU = ch.out.esp.MaxInner(int(ch.out.route.Load().room.Load()))
+	}
+	return s
+}
+
+// texts are selectors in words.
+func texts[T fmt.Stringer](list []T) []string {
+	words := []string{}
+	for _, s := range list {
+		words = append(words, s.String())
+	}
+	return words
+}
