@@ -4,21 +4,26 @@ import (
 	"os"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// requireRoot skips a test that needs root; where the tests must all run (CI=true) it fails.
+// lacking skips a test that this host cannot run; where the tests must all run (CI=true) it fails.
+func lacking(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("CI=true says that this test must run, but "+format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
 func requireRoot(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() == 0 {
-		return
+	if os.Geteuid() != 0 {
+		lacking(t, "making a network namespace needs root")
 	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("this test needs root, and CI=true says that it must run")
-	}
-	t.Skip("needs root to make a network namespace")
 }
 
 // inNamespace moves the test's goroutine to a thread with a network namespace of its own. The thread is not unlocked, so
@@ -36,6 +41,30 @@ func inNamespace(t *testing.T) {
 	}
 	if err := netlink.LinkSetUp(lo); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// addAddr gives an interface an address, and waits until packets for it are the host's: with IPv6 the kernel makes the
+// route later, from a work queue.
+func addAddr(t *testing.T, link netlink.Link, text string) {
+	t.Helper()
+	addr, err := netlink.ParseAddr(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr.Flags = unix.IFA_F_NODAD
+	if err := netlink.AddrAdd(link, addr); err != nil {
+		if addr.IP.To4() == nil {
+			lacking(t, "there is no IPv6 here: %v", err)
+		}
+		t.Fatal(err)
+	}
+	for {
+		routes, err := netlink.RouteGet(addr.IP)
+		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+			return
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 

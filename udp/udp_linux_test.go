@@ -56,14 +56,7 @@ func TestWithoutSegmentation(t *testing.T) {
 func TestAddressOfArrival(t *testing.T) {
 	lo := inNamespace(t, 0)
 	for _, text := range []string{"2001:db8::1/128", "2001:db8::2/128"} {
-		addr, err := netlink.ParseAddr(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr.Flags = unix.IFA_F_NODAD
-		if err := netlink.AddrAdd(lo, addr); err != nil {
-			t.Skipf("no IPv6 here: %v", err)
-		}
+		addAddr(t, lo, text)
 	}
 	for _, c := range []struct{ any, one, two string }{
 		{"0.0.0.0:0", "127.0.0.2", "127.0.0.3"},

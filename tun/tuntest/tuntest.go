@@ -91,6 +91,11 @@ func NewQueue() *Queue {
 
 // Send has the host send a packet or superpacket into the tunnel. It takes a copy, and waits while the queue is full.
 func (q *Queue) Send(s tun.Super) error {
+	select {
+	case <-q.done: // first alone: with room in the queue, a select chooses either
+		return os.ErrClosed
+	default:
+	}
 	s.Packet = slices.Clone(s.Packet)
 	select {
 	case <-q.done:
