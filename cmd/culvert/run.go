@@ -1,0 +1,149 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"github.com/culvert-vpn/culvert/config"
+	"github.com/culvert-vpn/culvert/gateway"
+)
+
+// runFlags are the options of the daemon. Its policy is in the configuration alone.
+type runFlags struct {
+	config, control string
+	device          string
+	portable        bool
+	withoutOffload  bool
+	keyLog          string
+	log             logFlags
+}
+
+func newRun() *cobra.Command {
+	var flags runFlags
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the daemon in the foreground",
+		Long: `Run the gateway until SIGTERM or SIGINT. Then every peer is told, and device and routes are removed; a second signal ends
+the process at once. The daemon needs CAP_NET_ADMIN, CAP_NET_BIND_SERVICE for the UDP ports 500 and 4500, and /dev/net/tun.
+
+Under systemd it says when it is ready (Type=notify) and serves the watchdog.`,
+		Example: `  culvert run
+  culvert run --config office.conf --log-level debug`,
+		Args: arguments(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDaemon(flags, cmd.ErrOrStderr()) },
+	}
+	set := cmd.Flags()
+	set.StringVar(&flags.config, "config", defaultConfig, "configuration `file`")
+	set.StringVar(&flags.control, "control", gateway.DefaultControl, "Unix `socket` on which to take orders")
+	set.StringVar(&flags.device, "tun", "", "`name` of the TUN device (default culvert0, or the next number)")
+	set.BoolVar(&flags.portable, "portable-tun", false, "use the plain TUN device that every platform has")
+	set.BoolVar(&flags.withoutOffload, "no-offload", false, "exchange single packets with the TUN device: slower, for finding faults")
+	set.StringVar(&flags.keyLog, "keylog", "", "write all keys into this `directory`, for Wireshark: who reads them reads the traffic")
+	flags.log.register(set)
+	return cmd
+}
+
+// runDaemon runs the gateway until a signal ends it.
+func runDaemon(flags runFlags, stderr io.Writer) error {
+	log, err := flags.log.logger(stderr)
+	if err != nil {
+		return err
+	}
+	conf, warnings, err := config.Load(flags.config)
+	for _, w := range warnings {
+		log.Warn(w.Msg, "at", w.Pos.String(), "hint", w.Hint)
+	}
+	if err != nil {
+		return err
+	}
+	defer conf.Secrets.Wipe()
+	options, closeAll, err := flags.options(log)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	for _, advice := range gateway.Advice() {
+		log.Warn(advice)
+	}
+
+	ctx, stop := untilSignal(log, os.Exit)
+	defer stop()
+	ready := gateway.WithReady(func() {
+		log.Info("ready", "version", version(), "connections", len(conf.Connections), "control", flags.control)
+		tell(log, daemon.SdNotifyReady)
+	})
+	g, err := gateway.New(*conf, append(options, ready)...)
+	if err != nil {
+		return err
+	}
+	go func() {
+		<-ctx.Done()
+		tell(log, daemon.SdNotifyStopping)
+	}()
+	go watchdog(ctx, log, func() { g.Status() })
+	err = g.Run(ctx)
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+// options are those of the gateway; closeAll closes what was opened for them.
+func (f *runFlags) options(log *slog.Logger) (list []gateway.Option, closeAll func(), err error) {
+	closeAll = func() {}
+	list = []gateway.Option{gateway.WithLogger(log), gateway.WithDevice(f.device, 1), gateway.WithControl(f.control)}
+	if f.portable {
+		list = append(list, gateway.WithPortableTUN())
+	}
+	if f.withoutOffload {
+		list = append(list, gateway.WithoutOffload())
+	}
+	host, err := gateway.NewHost()
+	switch {
+	case err == nil:
+		list = append(list, gateway.WithHost(host))
+	case runtime.GOOS == "linux":
+		return nil, closeAll, err
+	default: // routes are the user's affair; the error says so
+		log.Warn(err.Error())
+	}
+	if f.keyLog != "" {
+		keys, err := openKeyLog(f.keyLog)
+		if err != nil {
+			return nil, closeAll, err
+		}
+		log.Warn("all keys are being written to disk: who reads them reads the traffic", "directory", f.keyLog)
+		list, closeAll = append(list, gateway.WithKeyLog(keys.ike, keys.esp)), keys.close
+	}
+	return list, closeAll, nil
+}
+
+// keyLog are the files of Wireshark's tables, with the names that Wireshark expects in a profile.
+type keyLog struct{ ike, esp *os.File }
+
+func openKeyLog(dir string) (k keyLog, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return k, fmt.Errorf("the directory for keys: %w", err)
+	}
+	const flags = os.O_CREATE | os.O_APPEND | os.O_WRONLY
+	if k.ike, err = os.OpenFile(filepath.Join(dir, "ikev2_decryption_table"), flags, 0o600); err != nil {
+		return k, fmt.Errorf("the file for keys: %w", err)
+	}
+	if k.esp, err = os.OpenFile(filepath.Join(dir, "esp_sa"), flags, 0o600); err != nil {
+		k.ike.Close()
+		return k, fmt.Errorf("the file for keys: %w", err)
+	}
+	return k, nil
+}
+
+func (k keyLog) close() {
+	k.ike.Close()
+	k.esp.Close()
+}

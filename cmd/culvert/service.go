@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// tell reports a state to the service manager, if there is one.
+func tell(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("the service manager cannot be told", "state", state, "error", err)
+	}
+}
+
+// watchdog tells the service manager, twice as often as it wants, that the daemon is alive, until ctx ends. alive returns
+// when the daemon has answered; one that never does is restarted.
+func watchdog(ctx context.Context, log *slog.Logger, alive func()) {
+	limit, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		log.Warn("the service manager's watchdog is not served", "error", err)
+	}
+	if err != nil || limit == 0 {
+		return
+	}
+	tick := time.NewTicker(limit / 2)
+	defer tick.Stop()
+	for {
+		alive()
+		tell(log, daemon.SdNotifyWatchdog)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

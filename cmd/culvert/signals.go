@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// patience is how long the daemon may take to say good-bye to its peers and to put the host back as it was.
+const patience = 5 * time.Second
+
+// untilSignal returns a context that ends with the first SIGINT or SIGTERM. With the second, or when the process still
+// runs after patience, exit is called at once.
+func untilSignal(log *slog.Logger, exit func(code int)) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	over := make(chan struct{})
+	go func() {
+		var late <-chan time.Time
+		for {
+			select {
+			case <-over:
+				return
+			case <-late:
+				log.Error("the daemon did not stop in time and ends at once", "patience", patience)
+				exit(exitFailed)
+			case s := <-signals:
+				switch {
+				case s == syscall.SIGHUP:
+					log.Warn("the configuration is not reloaded: restart the daemon to put a new one into effect")
+				case ctx.Err() != nil:
+					log.Warn("second signal: the daemon ends at once", "signal", s.String())
+					exit(exitFailed)
+				default:
+					log.Info("stopping", "signal", s.String())
+					cancel()
+					late = time.After(patience)
+				}
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(over)
+		cancel()
+	}
+}

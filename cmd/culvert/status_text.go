@@ -1,0 +1,232 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/culvert-vpn/culvert/gateway"
+)
+
+// statusText writes a Status for people. Times are told from the moment it was taken.
+type statusText struct {
+	w   *tabwriter.Writer
+	now time.Time
+}
+
+// writeStatus writes a table. Each connection is a block of rows with a name each, one row per child below.
+func writeStatus(w io.Writer, s *gateway.Status) error {
+	t := statusText{tabwriter.NewWriter(w, 0, 8, 2, ' ', 0), s.Time}
+	t.gateway(s)
+	for i := range s.Connections {
+		fmt.Fprintln(t.w)
+		t.connection(&s.Connections[i])
+	}
+	for i := range s.Strangers {
+		fmt.Fprintln(t.w, "\nnot known yet")
+		t.ikeSA(&s.Strangers[i])
+	}
+	if len(s.Refused) > 0 {
+		fmt.Fprintln(t.w, "\nrefused")
+		for _, f := range s.Refused {
+			t.failure(cmp.Or(f.Peer, "a peer"), f)
+		}
+	}
+	return t.w.Flush()
+}
+
+// row writes a name and what it stands for; lines of value after the first stand below it.
+func (t *statusText) row(name, format string, args ...any) {
+	value := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\n  \t")
+	fmt.Fprintf(t.w, "  %s\t%s\n", name, value)
+}
+
+func (t *statusText) gateway(s *gateway.Status) {
+	fmt.Fprintln(t.w, "gateway")
+	if !s.Started.IsZero() {
+		t.row("running", "for %s", span(s.Time.Sub(s.Started)))
+	}
+	if s.Device != "" {
+		t.row("device", "%s, MTU %d", s.Device, s.MTU)
+	}
+	up := 0
+	for _, c := range s.Connections {
+		if c.Up {
+			up++
+		}
+	}
+	t.row("connections", "%d of %d up", up, len(s.Connections))
+	t.drops("packets dropped", s.Drops)
+	t.drops("IKE dropped", s.IKEDrops)
+}
+
+// drops are counters by reason, the largest first; there is no row without any.
+func (t *statusText) drops(name string, by map[string]uint64) {
+	reasons := slices.SortedFunc(maps.Keys(by), func(a, b string) int {
+		return cmp.Or(cmp.Compare(by[b], by[a]), cmp.Compare(a, b))
+	})
+	words := []string{}
+	for _, r := range reasons {
+		if by[r] > 0 {
+			words = append(words, fmt.Sprintf("%d %s", by[r], r))
+		}
+	}
+	if len(words) > 0 {
+		t.row(name, "%s", strings.Join(words, "\n"))
+	}
+}
+
+func (t *statusText) connection(c *gateway.ConnectionStatus) {
+	state := "down"
+	if c.Up {
+		state = "UP"
+	}
+	fmt.Fprintf(t.w, "%s\t%s\n", c.Name, state)
+	if len(c.IKE) == 0 {
+		t.row("identities", "%s <-> %s", cmp.Or(c.LocalID, "our address"), c.RemoteID)
+		t.row("calls", "%s", cmp.Or(c.Peer, "nobody, waits for the peer"))
+	}
+	for i := range c.IKE {
+		t.ikeSA(&c.IKE[i])
+	}
+	for i := range c.Children {
+		t.child(c, &c.Children[i])
+	}
+	if c.LastFailure != nil {
+		name := "last failure"
+		if !c.Up {
+			name = "FAILURE"
+		}
+		t.failure(name, *c.LastFailure)
+	}
+}
+
+func (t *statusText) failure(name string, f gateway.Failure) {
+	text := fmt.Sprintf("%s ago: %s", span(t.now.Sub(f.Time)), cmp.Or(f.Text, f.Kind))
+	if f.Child != "" {
+		text = fmt.Sprintf("%s ago, child %s: %s", span(t.now.Sub(f.Time)), f.Child, cmp.Or(f.Text, f.Kind))
+	}
+	if f.Remedy != "" {
+		text += "\nremedy: " + f.Remedy
+	}
+	t.row(name, "%s", text)
+}
+
+func (t *statusText) ikeSA(sa *gateway.IKEStatus) {
+	caller := "the peer called"
+	if sa.Initiator {
+		caller = "we called"
+	}
+	words := []string{sa.State, caller}
+	if !sa.Established.IsZero() {
+		words = append(words, "for "+span(t.now.Sub(sa.Established)))
+	}
+	words = append(words, t.ahead(sa.RekeyAt, sa.ExpireAt))
+	t.row("IKE SA", "%s\nSPIs %s, %s; %s", strings.Join(words, ", "), sa.SPIi, cmp.Or(sa.SPIr, "?"), sa.Proposal)
+	if sa.LocalID != "" || sa.RemoteID != "" {
+		t.row("identities", "%s <-> %s", cmp.Or(sa.LocalID, "?"), cmp.Or(sa.RemoteID, "?"))
+	}
+	t.row("addresses", "%s <-> %s", sa.Local, sa.Remote)
+	t.row("NAT", "%s", sa.NAT)
+	if sa.Secret != "" {
+		t.row("secret", "%s", sa.Secret)
+	}
+}
+
+// ahead tells what comes next, new keys or the end.
+func (t *statusText) ahead(rekey, expire time.Time) string {
+	switch {
+	case !rekey.IsZero():
+		return "new keys " + t.in(rekey)
+	case !expire.IsZero():
+		return "ends " + t.in(expire)
+	}
+	return "no new keys"
+}
+
+// in is when something happens, from now on.
+func (t *statusText) in(at time.Time) string {
+	if !at.After(t.now) {
+		return "now"
+	}
+	return "in " + span(at.Sub(t.now))
+}
+
+// child writes what is configured, what is wanted, and the Child SAs that carry it.
+func (t *statusText) child(conn *gateway.ConnectionStatus, c *gateway.ChildStatus) {
+	state := "down"
+	switch {
+	case c.Up:
+		state = "UP"
+	case c.Held:
+		state = "down, by order"
+	case c.Wanted && c.Attempts > 0:
+		state = fmt.Sprintf("down, %s without success, next %s", count(c.Attempts, "attempt"), t.in(c.NextTry))
+	case c.Wanted:
+		state = "being set up"
+	}
+	lines := []string{state + ", " + strings.Join(c.Local, ", ") + " <-> " + strings.Join(c.Remote, ", ")}
+	for _, sa := range conn.IKE {
+		for _, child := range sa.Children {
+			if child.Name == c.Name {
+				lines = append(lines, t.childSA(&child)...)
+			}
+		}
+	}
+	if c.DroppedNoSA > 0 {
+		lines = append(lines, fmt.Sprintf("%s dropped because it was not up", count(int(min(c.DroppedNoSA, 1<<31-1)), "packet")))
+	}
+	t.row("child "+c.Name, "%s", strings.Join(lines, "\n"))
+}
+
+func (t *statusText) childSA(c *gateway.ChildSAStatus) []string {
+	first := fmt.Sprintf("%s for %s, %s", c.State, span(t.now.Sub(c.Born)), t.ahead(c.RekeyAt, c.ExpireAt))
+	if c.MTU > 0 {
+		first += fmt.Sprintf(", MTU %d", c.MTU)
+	}
+	lines := []string{
+		first,
+		fmt.Sprintf("SPIs %s in, %s out; %s", c.SPIIn, c.SPIOut, c.Proposal),
+		fmt.Sprintf("in %s in %d packets, out %s in %d packets", size(c.BytesIn), c.PacketsIn, size(c.BytesOut), c.PacketsOut),
+	}
+	for _, reason := range slices.Sorted(maps.Keys(c.DropsIn)) {
+		if n := c.DropsIn[reason]; n > 0 {
+			lines = append(lines, fmt.Sprintf("%d dropped: %s", n, reason))
+		}
+	}
+	return lines
+}
+
+// size is a number of bytes with at most four digits.
+func size(n uint64) string {
+	units := []string{"B", "kB", "MB", "GB", "TB", "PB", "EB"}
+	f, i := float64(n), 0
+	for f >= 999.95 && i < len(units)-1 {
+		f, i = f/1000, i+1
+	}
+	if i == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", f, units[i])
+}
+
+// span is a length of time with its two largest units.
+func span(d time.Duration) string {
+	d = max(d, 0).Round(time.Second)
+	days, rest := d/(24*time.Hour), d%(24*time.Hour)
+	hours, minutes, seconds := rest/time.Hour, rest/time.Minute%60, rest/time.Second%60
+	switch {
+	case days > 0:
+		return fmt.Sprintf("%dd %dh", days, hours)
+	case hours > 0:
+		return fmt.Sprintf("%dh %dm", hours, minutes)
+	case minutes > 0:
+		return fmt.Sprintf("%dm %ds", minutes, seconds)
+	}
+	return fmt.Sprintf("%ds", seconds)
+}
