@@ -52,11 +52,11 @@ func arguments(least, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return usage("%s needs %s; see %q", cmd.CommandPath(), what, cmd.CommandPath()+" --help")
+			return usage("%s needs %s; see %q", cmd.Name(), what, cmd.CommandPath()+" --help")
 		case len(args) > most && most == 0:
-			return usage("%s takes no arguments, but %q was given", cmd.CommandPath(), args[0])
+			return usage("%s takes no arguments, but %q was given", cmd.Name(), args[0])
 		case len(args) > most:
-			return usage("%s takes only %s, but %q was given as well", cmd.CommandPath(), what, args[most])
+			return usage("%s takes only %s, but %q was given as well", cmd.Name(), what, args[most])
 		}
 		return nil
 	}

@@ -15,7 +15,7 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("the demo cannot run: %w; try: sudo culvert demo", err)
 	}
 	s := &stage{ctx: ctx}
-	d := &demo{Options: o, tell: &narrator{w: o.Out, live: o.Live}}
+	d := &demo{Options: o, tell: &narrator{ctx: ctx, w: o.Out, live: o.Live}}
 	err := s.run(func() error { return d.play(s) })
 	if ctx.Err() != nil {
 		return errors.New("the demo was interrupted; nothing is left behind")
@@ -45,6 +45,7 @@ func (d *demo) play(s *stage) error {
 	if d.tell.step("without a tunnel", func() (string, error) { return "host A does not reach host B", d.net.apart() }) != nil {
 		return ErrUnexpected
 	}
+	seen := d.net.internet.Census(500, 4500)
 	for _, run := range []struct {
 		title  string
 		caller *side
@@ -57,8 +58,24 @@ func (d *demo) play(s *stage) error {
 			return ErrUnexpected // it has been told
 		}
 	}
+	d.tell.say("")
+	if d.tell.step("what crossed the internet meanwhile", func() (string, error) { return census(seen) }) != nil {
+		return ErrUnexpected
+	}
 	d.tell.say("\n%s", outro)
 	return nil
+}
+
+// census tells what the internet has seen: what belongs to IKE and UDP encapsulation, or something is wrong.
+func census(c *lab.Census) (string, error) {
+	ports, others, err := c.Read()
+	if err != nil {
+		return "", err
+	}
+	if others != 0 {
+		return "", fmt.Errorf("%d packets that are neither IKE nor ESP in UDP", others)
+	}
+	return fmt.Sprintf("UDP to port 500 (%d times) and to port 4500 (%d times), nothing else", ports[0], ports[1]), nil
 }
 
 const intro = `Two sites are to be one network. Gateway A has a public address. Gateway B is a machine in a cloud: it has a private

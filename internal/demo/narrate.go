@@ -1,6 +1,8 @@
 package demo
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -8,23 +10,25 @@ import (
 
 // narrator tells what happens, one line a step.
 type narrator struct {
+	ctx  context.Context // ends when the user interrupts the story
 	w    io.Writer
 	live bool // a step shows while it is under way
-	bad  int  // steps that failed
 }
 
 // say prints text as it is.
 func (n *narrator) say(format string, args ...any) { fmt.Fprintf(n.w, format+"\n", args...) }
 
-// step does something and tells how it came out. Further lines of what do returns stand below the first.
+// step does something and tells how it came out; after an interruption that is neither good nor bad. Further lines of what do returns stand below the first.
 func (n *narrator) step(what string, do func() (string, error)) error {
 	if n.live {
 		fmt.Fprintf(n.w, "  ...   %s", what)
 	}
 	result, err := do()
 	mark := "ok    "
-	if err != nil {
-		n.bad++
+	switch {
+	case n.ctx.Err() != nil:
+		mark, result = "cut   ", ""
+	case err != nil:
 		mark, result = "FAILED", err.Error()
 	}
 	if n.live {
@@ -34,7 +38,7 @@ func (n *narrator) step(what string, do func() (string, error)) error {
 		result = ": " + result
 	}
 	fmt.Fprintf(n.w, "  %s%s%s\n", mark, what, strings.ReplaceAll(result, "\n", "\n        "))
-	return err
+	return errors.Join(n.ctx.Err(), err)
 }
 
 // fact prints a line that belongs to the step before.

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +83,32 @@ func TestTraffic(t *testing.T) {
 	ping, err = public.Ping(private.Addr(), Ping{Patience: 50 * time.Millisecond})
 	if err == nil && ping.Received != 0 {
 		t.Errorf("a private address answers: %v", ping)
+	}
+}
+
+func TestCensus(t *testing.T) {
+	requireRoot(t)
+	n := New(t)
+	a, router, b := n.Host("a"), n.Router("router"), n.Host("b")
+	n.Link(a, []string{"192.0.2.1/25"}, router, []string{"192.0.2.126/25"})
+	n.Link(b, []string{"192.0.2.129/25"}, router, []string{"192.0.2.254/25"})
+	a.Route("default", "192.0.2.126")
+	b.Route("default", "192.0.2.254")
+	census := router.Census(500, 4500)
+	for _, to := range []string{"192.0.2.129:4500", "192.0.2.129:4500", "192.0.2.129:500", "192.0.2.129:4501"} {
+		Must(t, a.Do(func() error {
+			conn, err := net.Dial("udp", to)
+			if err == nil {
+				_, err = conn.Write([]byte("hello"))
+				conn.Close()
+			}
+			return err
+		}))
+	}
+	// The answers, "port unreachable", are others too, or not there yet.
+	ports, others, err := census.Read()
+	if err != nil || !slices.Equal(ports, []uint64{1, 2}) || others < 1 {
+		t.Errorf("%v, %d others, %v; want [1 2] and more than 1", ports, others, err)
 	}
 }
 

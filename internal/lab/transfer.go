@@ -4,6 +4,7 @@ package lab
 
 import (
 	"context"
+	crand "crypto/rand"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -79,7 +80,9 @@ func (h *Host) Transfer(to *Host, addr netip.Addr, n int64) (Transfer, error) {
 		return result, fmt.Errorf("transfer: %w", err)
 	}
 	hash := sha256.New()
-	source := rand.NewChaCha8([32]byte{1})
+	var seed [32]byte
+	_, _ = crand.Read(seed[:]) // never fails
+	source := rand.NewChaCha8(seed)
 	if _, err := io.CopyN(io.MultiWriter(conn, hash), source, n); err != nil {
 		return result, fmt.Errorf("transfer: %w", err)
 	}
