@@ -156,7 +156,8 @@ func (s *Super) valid() bool {
 		s.SegmentSize > 65535-s.HdrLen {
 		return false
 	}
-	return s.headerLen() == s.HdrLen
+	n := s.headerLen()
+	return n > 0 && n == s.HdrLen
 }
 
 // headerLen is the length of IP and transport header of a superpacket whose transport header is at ChecksumStart; 0 when
