@@ -93,7 +93,8 @@ func contains(hashes [][]byte, want [20]byte) bool {
 	return slices.ContainsFunc(hashes, func(h []byte) bool { return string(h) == string(want[:]) })
 }
 
-// String says in words for the user who is behind a NAT.
+// String says in words for the user who is behind a NAT. Of a peer it cannot be known for sure: a hash that does not match
+// may be a random one, which is how strongSwan forces encapsulation.
 func (s Situation) String() string {
 	if !s.Supported {
 		return "unknown: the peer sent no NAT detection"
@@ -103,11 +104,11 @@ func (s Situation) String() string {
 	var text string
 	switch {
 	case s.LocalNAT && peer:
-		text = "both we and the peer are behind a NAT"
+		text = "we are behind a NAT, and the peer is behind a NAT or forces UDP encapsulation"
 	case s.LocalNAT:
 		text = "we are behind a NAT"
 	case peer:
-		text = "the peer is behind a NAT"
+		text = "the peer is behind a NAT or forces UDP encapsulation"
 	case hidden:
 		text = "we are not behind a NAT"
 	default:
