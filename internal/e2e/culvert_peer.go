@@ -225,15 +225,7 @@ func (s CulvertIKE) sa(connection string) (SA, error) {
 
 // natFlags reads who is behind a NAT from the words for the user.
 func natFlags(words string) (local, remote bool) {
-	switch situation, _, _ := strings.Cut(words, ","); situation {
-	case "both we and the peer are behind a NAT":
-		return true, true
-	case "we are behind a NAT":
-		return true, false
-	case "the peer is behind a NAT":
-		return false, true
-	}
-	return false, false
+	return strings.HasPrefix(words, "we are behind a NAT"), strings.Contains(words, "the peer is behind a NAT")
 }
 
 // spi reads an SPI in hexadecimal; an absent one is 0.
