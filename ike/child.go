@@ -93,6 +93,9 @@ func (c *childSA) open() {
 	c.outbound = nil
 }
 
+// isReplaced reports whether there is a successor.
+func (c *childSA) isReplaced() bool { return c.successor != nil && !c.successor.gone }
+
 // used is called when the peer is seen to use the Child SA.
 func (c *childSA) used() { c.open() }
 
@@ -157,7 +160,7 @@ func (c *childSA) startRekey() {
 		c.closeWith("the peer did not close it")
 		return
 	}
-	if c.gone || c.deleting || c.successor != nil || !c.sa.isCurrent() {
+	if c.gone || c.deleting || c.isReplaced() || !c.sa.isCurrent() {
 		return
 	}
 	if c.sa.hasExchange(func(x exchange) bool { r, ok := x.(*childExchange); return ok && r.old == c }) {
@@ -184,7 +187,7 @@ func (c *childSA) finish(why string) {
 		return
 	}
 	c.gone = true
-	if c.successor != nil && !c.successor.gone {
+	if c.isReplaced() {
 		// The peer closes the old one: it is done with it, and ready for the new.
 		c.successor.open()
 	} else if !c.redundant {
@@ -199,12 +202,12 @@ func (c *childSA) finish(why string) {
 	c.sa.end.keeperOf(c.sa.conn).changed()
 }
 
-// drained takes the inbound half away and gives the SPI back.
+// drained takes the inbound half away; the SPI is free when that is done.
 func (c *childSA) drained() {
 	e := c.sa.end
 	e.emit(Remove{Dir: In, SPI: c.in, Pair: c.in})
 	delete(e.children, c.in)
-	e.cfg.Datapath.FreeSPI(c.in)
+	e.spent = append(e.spent, c.in)
 	c.sa.children = slices.DeleteFunc(c.sa.children, func(o *childSA) bool { return o == c })
 }
 
@@ -235,7 +238,11 @@ func (c *childSA) wipe() {
 func (sa *ikeSA) deleteChildren(spis [][]byte) [][]byte {
 	var ours [][]byte
 	for _, spi := range spis {
-		c := sa.childWithOut(binary.BigEndian.Uint32(spi))
+		out := binary.BigEndian.Uint32(spi)
+		c := sa.childWithOut(out)
+		if x, ok := sa.outstanding().(*childExchange); ok && c == nil {
+			x.closedEarly(out)
+		}
 		if c == nil || c.gone {
 			continue
 		}

@@ -26,15 +26,19 @@ func (sa *ikeSA) answerChildAuth(c *content) []wire.Payload {
 // answerNewChild answers CREATE_CHILD_SA with a new child (RFC 7296 1.3.1).
 func (sa *ikeSA) answerNewChild(c *content) []wire.Payload {
 	payloads, child := sa.answerChild(c, sa.conn.Children, nil)
-	if child != nil {
-		child.event(ChildUp, child.traffic(), "")
+	if child == nil {
+		return payloads
 	}
+	if x, ok := sa.outstanding().(*childExchange); ok && x.old == nil && x.cfg == child.cfg {
+		x.theirs = child
+	}
+	child.event(ChildUp, child.traffic(), "")
 	return payloads
 }
 
 // answerRekeyChild answers CREATE_CHILD_SA with REKEY_SA (RFC 7296 1.3.3).
 func (sa *ikeSA) answerRekeyChild(c *content, old *childSA) []wire.Payload {
-	if old.deleting || old.successor != nil {
+	if old.deleting || old.isReplaced() {
 		// We are trying to close it (RFC 7296 2.25.1).
 		return notifyOf(wire.TEMPORARY_FAILURE)
 	}

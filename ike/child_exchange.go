@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/suite"
@@ -184,14 +185,26 @@ type childExchange struct {
 	offer *childOffer
 	group uint16 // what INVALID_KE_PAYLOAD asked for
 	tries int
-	// theirs is the successor of old that the peer negotiated meanwhile.
+	// theirs is what the peer negotiated meanwhile: the successor of old or, without old, a child of the same policy.
 	theirs *childSA
+	// closed are SPIs that the peer deleted although we know no child of theirs yet.
+	closed []uint32
+}
+
+// maxClosed bounds what a peer can make us remember of children that it closed before we knew them.
+const maxClosed = 64
+
+// closedEarly notes that the peer closed a child before its answer, which makes the child, arrived here.
+func (x *childExchange) closedEarly(out uint32) {
+	if len(x.closed) < maxClosed {
+		x.closed = append(x.closed, out)
+	}
 }
 
 func (*childExchange) kind() wire.Exchange { return wire.CREATE_CHILD_SA }
 
 func (x *childExchange) request(sa *ikeSA) ([]wire.Payload, bool) {
-	if !sa.isCurrent() || x.old != nil && (x.old.gone || x.old.deleting || x.old.successor != nil) {
+	if !sa.isCurrent() || !x.needed(sa) {
 		return nil, false
 	}
 	var err error
@@ -206,6 +219,15 @@ func (x *childExchange) request(sa *ikeSA) ([]wire.Payload, bool) {
 		payloads = append([]wire.Payload{rekey}, payloads...)
 	}
 	return payloads, true
+}
+
+// needed reports whether what was wanted when the exchange joined the queue is still missing.
+func (x *childExchange) needed(sa *ikeSA) bool {
+	if x.old != nil {
+		return !x.old.gone && !x.old.deleting && !x.old.isReplaced()
+	}
+	k := sa.end.keeperOf(sa.conn)
+	return !k.isHeld(x.cfg) && !k.hasChild(x.cfg)
 }
 
 func (x *childExchange) abandon(sa *ikeSA) {
@@ -245,13 +267,38 @@ func (x *childExchange) reply(sa *ikeSA, c *content) {
 		return
 	}
 	x.offer = nil
-	child.nonceMin = clone(child.nonceMin)
-	if x.old == nil {
-		sa.newChild(child, keys, true, false)
-		child.event(ChildUp, child.traffic(), "")
+	if slices.Contains(x.closed, child.out) {
+		keys.wipe()
+		sa.end.cfg.Datapath.FreeSPI(child.in)
+		k.changed()
 		return
 	}
-	x.settle(sa, child, keys)
+	child.nonceMin = clone(child.nonceMin)
+	if x.old == nil {
+		x.enter(sa, child, keys)
+	} else {
+		x.settle(sa, child, keys)
+	}
+	if k.isHeld(x.cfg) {
+		child.closeWith("the operator closed it")
+	}
+}
+
+// enter puts a new child in place. If the peer negotiated one of the same policy at the same time, the one that was made with the
+// lowest of the four nonces is closed, as with a rekey (RFC 7296 2.8.1). The RFC does not speak of this case, and a peer that did
+// not notice will not close its own: whoever noticed closes the loser.
+func (x *childExchange) enter(sa *ikeSA, child *childSA, keys childKeys) {
+	sa.newChild(child, keys, true, false)
+	child.event(ChildUp, child.traffic(), "")
+	if x.theirs == nil || x.theirs.gone {
+		return
+	}
+	loser := x.theirs
+	if bytes.Compare(child.nonceMin, x.theirs.nonceMin) < 0 {
+		loser = child
+	}
+	loser.redundant = true
+	loser.closeWith("both ends asked for it at the same time")
 }
 
 // settle decides, after a successor was agreed upon, whether the peer's crossing successor stays instead: the one made

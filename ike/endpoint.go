@@ -40,7 +40,10 @@ type Endpoint struct {
 	keepers  []*keeper
 	agenda   agenda
 	// touched are the IKE SAs that were changed by the current input.
-	touched  []*ikeSA
+	touched []*ikeSA
+	// spent are inbound SPIs whose Remove is among the effects: they are given back when the caller comes again, who has
+	// carried out the effects by then.
+	spent    []uint32
 	shutting bool
 	// nextMismatch is when a wrong secret may be explained again.
 	nextMismatch time.Time
@@ -78,6 +81,7 @@ func (e *Endpoint) Handle(now time.Time, in Input) []Effect {
 	if now.After(e.now) {
 		e.now = now
 	}
+	e.freeSpent()
 	switch in := in.(type) {
 	case Datagram:
 		e.datagram(in)
@@ -119,6 +123,13 @@ func (e *Endpoint) Idle() bool {
 		}
 	}
 	return true
+}
+
+func (e *Endpoint) freeSpent() {
+	for _, spi := range e.spent {
+		e.cfg.Datapath.FreeSPI(spi)
+	}
+	e.spent = e.spent[:0]
 }
 
 // start puts the keepers to work.

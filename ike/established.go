@@ -110,6 +110,9 @@ func (sa *ikeSA) takeRequest(d Datagram, h wire.Header, c *content, err error) {
 		}
 		return
 	}
+	if sa.predecessor != nil && !c.deletesIKE() {
+		sa.decide()
+	}
 	if h.Exchange == wire.INFORMATIONAL {
 		sa.inform(c)
 		return
@@ -147,6 +150,10 @@ func (sa *ikeSA) create(c *content) []wire.Payload {
 	}
 	old := sa.childByOut(n)
 	if old == nil {
+		if _, ok := sa.outstanding().(*childExchange); ok {
+			// It may be the very child that we ask for: the answer, which names the SPI, was overtaken.
+			return notifyOf(wire.TEMPORARY_FAILURE)
+		}
 		// The SPI is copied (RFC 7296 2.25).
 		return []wire.Payload{&wire.Notify{Protocol: n.Protocol, SPI: n.SPI, Kind: wire.CHILD_SA_NOT_FOUND}}
 	}
@@ -168,11 +175,9 @@ func (sa *ikeSA) malformed(err error) []wire.Payload {
 // 1.4).
 func (sa *ikeSA) inform(c *content) {
 	var payloads []wire.Payload
-	for _, d := range c.deletes {
-		if d.Protocol == suite.IKE {
-			sa.deletedByPeer()
-			return
-		}
+	if c.deletesIKE() {
+		sa.deletedByPeer()
+		return
 	}
 	if n := c.notify(wire.AUTHENTICATION_FAILED); n != nil {
 		// The initiator did not accept our AUTH (RFC 7296 2.21.2).
@@ -196,20 +201,26 @@ func (sa *ikeSA) deletedByPeer() {
 	if x, ok := sa.outstanding().(*rekeyIKE); ok && x.theirs != nil {
 		// The peer did not notice that both were rekeying: its successor stays (RFC 7296 2.8.2).
 		sa.succeed(x.theirs)
-		x.theirs = nil
 	}
 	sa.reply(wire.INFORMATIONAL, nil)
-	conn, had := sa.conn, sa.successor
-	if had == nil {
+	conn, mattered := sa.conn, sa.successor == nil && sa.predecessor == nil
+	if mattered {
 		sa.event(Closed, "the peer closed the IKE SA", "")
 		for _, c := range sa.children {
 			c.closedByPeer = true
 		}
 	}
 	sa.linger()
-	if had == nil && conn != nil {
+	if mattered && conn != nil {
 		sa.end.keeperOf(conn).closedByPeer()
 	}
+}
+
+// retire deletes an IKE SA that was replaced. The children are with its successor.
+func (sa *ikeSA) retire() {
+	sa.state = &established{closing: true}
+	sa.enqueue(&deleteIKE{why: "it was replaced"})
+	sa.end.touch(sa)
 }
 
 // close deletes the IKE SA. The children go at once.

@@ -117,7 +117,7 @@ func (*deleteIKE) request(*ikeSA) ([]wire.Payload, bool) {
 }
 
 func (x *deleteIKE) reply(sa *ikeSA, _ *content) {
-	if sa.successor == nil {
+	if sa.successor == nil && sa.predecessor == nil {
 		sa.event(Closed, x.why, "")
 	}
 	sa.linger()

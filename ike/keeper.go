@@ -184,6 +184,13 @@ func (k *keeper) isNegotiating(sa *ikeSA, cfg *Child) bool {
 	return sa.hasExchange(func(x exchange) bool { c, ok := x.(*childExchange); return ok && c.cfg == cfg })
 }
 
+// isHeld reports whether a child is down by order of the operator.
+func (k *keeper) isHeld(cfg *Child) bool {
+	held := false
+	k.named(cfg.Name, func(c *keptChild) { held = c.held })
+	return held
+}
+
 // initiate brings a child up by order of the operator; all children if the name is empty.
 func (k *keeper) initiate(child string) {
 	k.attempts, k.notYet = 0, zeroTime

@@ -92,6 +92,13 @@ type childKeys struct {
 	encR, integR []byte
 }
 
+// wipe zeroes keys that nobody will use.
+func (k childKeys) wipe() {
+	for _, b := range [][]byte{k.encI, k.integI, k.encR, k.integR} {
+		clear(b)
+	}
+}
+
 // childKeys splits KEYMAT = prf+(SK_d, [g^ir |] Ni | Nr) (RFC 7296 2.17). shared is nil without a key exchange.
 func (k *keys) childKeys(chosen suite.Proposal, in keyInput) (childKeys, error) {
 	encr, _ := chosen.Get(suite.TypeENCR)

@@ -43,9 +43,13 @@ type spis struct {
 	held map[uint32]bool
 }
 
-func (s *spis) AllocSPI() (uint32, bool) { s.next++; s.held[s.next+1000] = true; return s.next + 1000, true }
-func (s *spis) FreeSPI(spi uint32)       { delete(s.held, spi) }
-func (s *spis) Received(uint32) uint64   { return 0 }
+func (s *spis) AllocSPI() (uint32, bool) {
+	s.next++
+	s.held[s.next+1000] = true
+	return s.next + 1000, true
+}
+func (s *spis) FreeSPI(spi uint32)     { delete(s.held, spi) }
+func (s *spis) Received(uint32) uint64 { return 0 }
 
 type node struct {
 	*ike.Endpoint

@@ -96,7 +96,8 @@ func (x *rekeyIKE) request(sa *ikeSA) ([]wire.Payload, bool) {
 func (x *rekeyIKE) abandon(*ikeSA) {
 	x.forgetKey()
 	if x.theirs != nil {
-		x.theirs.remove()
+		// The peer has it too.
+		x.theirs.discard("its predecessor is closed")
 		x.theirs = nil
 	}
 }
@@ -108,9 +109,9 @@ func (x *rekeyIKE) forgetKey() {
 	}
 }
 
-// clash: RFC 7296 2.25.2.
+// clash: RFC 7296 2.25.2. One successor of the peer's is enough.
 func (x *rekeyIKE) clash(w wish, _ *childSA) verdict {
-	if w == theyCreateChild || w == theyRekeyChild {
+	if w == theyCreateChild || w == theyRekeyChild || w == theyRekeyIKE && x.theirs != nil {
 		return refuse
 	}
 	return accept
@@ -126,6 +127,11 @@ func (x *rekeyIKE) reply(sa *ikeSA, c *content) {
 	theirs := x.theirs
 	x.theirs = nil
 	switch {
+	case sa.successor != nil:
+		// The peer uses its own already (see decide).
+		if mine != nil {
+			mine.discard("the peer's successor stays")
+		}
 	case mine == nil:
 		sa.event(Failed, "rekeying the IKE SA: "+why, "")
 		if theirs != nil {
@@ -137,10 +143,10 @@ func (x *rekeyIKE) reply(sa *ikeSA, c *content) {
 	case theirs != nil && !theirs.isGone() && bytes.Compare(mine.nonceMin, theirs.nonceMin) < 0:
 		// The one with the lowest of the four nonces is closed by who made it (RFC 7296 2.8.2).
 		sa.succeed(theirs)
-		mine.discard()
+		mine.discard("the peer's successor stays")
 	default:
 		sa.succeed(mine)
-		sa.enqueue(&deleteIKE{why: "it was replaced"})
+		sa.retire()
 		if theirs != nil && !theirs.isGone() {
 			theirs.timers[timerGiveUp] = sa.end.now.Add(replacedTime)
 			sa.end.touch(theirs)
@@ -182,7 +188,7 @@ func (sa *ikeSA) descend(initiator bool, ours, theirs uint64, chosen suite.Propo
 	next.conn, next.nat = sa.conn, sa.nat
 	next.localID, next.remoteID, next.secret = sa.localID, sa.remoteID, sa.secret
 	in.spiI, in.spiR = next.spiI, next.spiR
-	next.undecided = true
+	next.predecessor = sa
 	next.state = &established{}
 	if !next.takeKeys(chosen, in, sa.keys) {
 		return nil
@@ -194,8 +200,10 @@ func (sa *ikeSA) descend(initiator bool, ours, theirs uint64, chosen suite.Propo
 
 // succeed hands everything over to a successor (RFC 7296 2.8).
 func (sa *ikeSA) succeed(next *ikeSA) {
-	sa.successor = next
-	next.undecided = false
+	sa.successor, next.predecessor = next, nil
+	if x, ok := sa.outstanding().(*rekeyIKE); ok && x.theirs == next {
+		x.theirs = nil
+	}
 	next.path, next.nat = sa.path, sa.nat
 	next.children, sa.children = append(next.children, sa.children...), nil
 	for _, c := range next.children {
@@ -215,10 +223,21 @@ func (sa *ikeSA) succeed(next *ikeSA) {
 	sa.end.keeperOf(sa.conn).changed()
 }
 
+// decide makes a successor the one that stays when the peer begins to use it. It would not do so while it knew that both ends
+// made one and did not know yet which one stays, so it has either compared the nonces or never saw our request (RFC 7296 2.8.2).
+func (sa *ikeSA) decide() {
+	if old := sa.predecessor; old.successor == nil && !old.isGone() {
+		old.succeed(sa)
+	}
+}
+
 // discard deletes a successor that is redundant.
-func (sa *ikeSA) discard() {
+func (sa *ikeSA) discard(why string) {
+	if s, ok := sa.state.(*established); !ok || s.closing {
+		return
+	}
 	sa.state = &established{closing: true}
-	sa.enqueue(&deleteIKE{why: "the peer's successor stays"})
+	sa.enqueue(&deleteIKE{why: why})
 	sa.end.touch(sa)
 }
 
@@ -228,6 +247,8 @@ func (x *rekeyIKE) refused(sa *ikeSA, r *wire.Notify) {
 	theirs := x.theirs
 	x.theirs = nil
 	switch {
+	case sa.successor != nil:
+		// The peer uses its own already (see decide).
 	case theirs != nil:
 		// The peer was done before it knew of ours (RFC 7296 2.8.2).
 		sa.succeed(theirs)

@@ -36,9 +36,10 @@ type ikeSA struct {
 	received          uint64   // packets of all children at the time of the last look
 	nonces            keyInput // Ni and Nr of IKE_SA_INIT, for the child in IKE_AUTH (RFC 7296 2.17)
 	nonceMin          []byte   // the lower of the two nonces that made it (RFC 7296 2.8)
-	// successor replaces it after a rekey; undecided is one of which we do not know yet whether it stays.
+	// successor replaces it after a rekey.
 	successor *ikeSA
-	undecided bool
+	// predecessor is what it is to replace, while we do not know yet whether it will: both ends made a successor.
+	predecessor *ikeSA
 
 	children []*childSA
 
@@ -92,7 +93,7 @@ func (sa *ikeSA) isEstablished() bool {
 // isCurrent reports whether the IKE SA is established, has no successor and is not being closed.
 func (sa *ikeSA) isCurrent() bool {
 	s, ok := sa.state.(*established)
-	return ok && !s.closing && sa.successor == nil && !sa.undecided
+	return ok && !s.closing && sa.successor == nil && sa.predecessor == nil
 }
 
 // isGone reports whether only answers are kept.
@@ -263,6 +264,14 @@ func (sa *ikeSA) probe() {
 
 // dead is called when the peer did not answer at all.
 func (sa *ikeSA) dead() {
+	if !sa.isCurrent() {
+		// It was to go anyway, and the peer may have forgotten it already.
+		if sa.successor == nil && sa.predecessor == nil {
+			sa.event(Closed, "the peer did not confirm it", "")
+		}
+		sa.remove()
+		return
+	}
 	sa.event(Failed, "the peer does not answer any more", "")
 	for _, c := range sa.children {
 		c.lost = true

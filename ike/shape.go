@@ -3,6 +3,7 @@ package ike
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/suite"
@@ -131,6 +132,11 @@ func (c *content) notify(kind wire.NotifyType) *wire.Notify {
 		}
 	}
 	return nil
+}
+
+// deletesIKE reports whether the message closes the IKE SA.
+func (c *content) deletesIKE() bool {
+	return slices.ContainsFunc(c.deletes, func(d *wire.Delete) bool { return d.Protocol == suite.IKE })
 }
 
 // refusal is the first error notify, or nil.

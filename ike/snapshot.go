@@ -75,7 +75,7 @@ func (c *childSA) info() ChildInfo {
 		state = "draining"
 	case c.deleting:
 		state = "closing"
-	case c.successor != nil:
+	case c.isReplaced():
 		state = "replaced"
 	}
 	return ChildInfo{

@@ -6,10 +6,23 @@ import (
 	"github.com/culvert-vpn/culvert/ike"
 )
 
+// Quiet reports whether no host has anything under way: all IKE SAs are current, and all children are up.
+func (w *World) Quiet() bool {
+	for _, h := range w.hosts {
+		for _, sa := range h.Snapshot() {
+			if !sa.Current || slices.ContainsFunc(sa.Children, func(c ike.ChildInfo) bool { return c.State != "up" }) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // CheckQuiet checks what must hold when nothing is under way any more: every IKE SA and every Child SA is known at two
 // hosts, which agree about it, there is one Child SA for a policy at most, and nothing is left of others.
 func (w *World) CheckQuiet() {
 	for _, h := range w.hosts {
+		h.Give(ike.Tick{}) // SPIs are given back when the endpoint is called again
 		list := h.Snapshot()
 		w.checkIKE(h, list)
 		w.checkChildren(h, list)
@@ -96,6 +109,7 @@ func (w *World) checkTable(h *Host) {
 // CheckGone checks that nothing is left of a host that was shut down, some minutes later.
 func (w *World) CheckGone() {
 	for _, h := range w.hosts {
+		h.Give(ike.Tick{})
 		_, waits := h.Deadline()
 		if !h.Idle() || waits || len(h.Snapshot()) > 0 {
 			w.fail("%s is not done: %d IKE SAs, waiting: %v", h.Name, len(h.Snapshot()), waits)

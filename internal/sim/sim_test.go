@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -18,6 +19,9 @@ const (
 	netA, netB   = "10.103.0.0/24", "10.104.0.0/24"
 	conn, child  = "site", "net"
 )
+
+// privateB is the address of b behind a NAT box.
+var privateB = netip.MustParseAddr("172.16.0.1")
 
 // side describes one gateway of a test; zero fields mean the usual.
 type side struct {
@@ -148,11 +152,18 @@ func (s *scene) up() {
 	s.Run(10 * time.Second)
 }
 
+// quiet waits until nothing is under way, which takes a while after the last rekeying, and checks what must hold then.
+func (s *scene) quiet() {
+	s.t.Helper()
+	s.Run(4 * time.Minute)
+	s.RunUntil(time.Minute, s.Quiet)
+	s.CheckQuiet()
+}
+
 // wantUp lets everything settle and checks that the child is up at both ends, once.
 func (s *scene) wantUp() {
 	s.t.Helper()
-	s.Run(4 * time.Minute)
-	s.CheckQuiet()
+	s.quiet()
 	for _, h := range []*Host{s.a, s.b} {
 		if n := h.Up(conn, child); n != 1 {
 			s.t.Errorf("%s has %d Child SAs, want 1", h.Name, n)
@@ -163,8 +174,7 @@ func (s *scene) wantUp() {
 // wantDown is the same for a child that is to be down.
 func (s *scene) wantDown() {
 	s.t.Helper()
-	s.Run(4 * time.Minute)
-	s.CheckQuiet()
+	s.quiet()
 	for _, h := range []*Host{s.a, s.b} {
 		if n := h.Up(conn, child); n != 0 {
 			s.t.Errorf("%s has %d Child SAs, want none", h.Name, n)
