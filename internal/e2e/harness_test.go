@@ -88,6 +88,9 @@ func TestHarnessMappings(t *testing.T) {
 	if again := deliver(t, b, server, to, sure); again != seenB {
 		t.Errorf("the second packet of B comes from %v, want %v as before", again, seenB)
 	}
+	if back := deliver(t, server, c, seenC, sure); !back.IsValid() {
+		t.Errorf("the answer to C at %v did not arrive", seenC)
+	}
 	ref.B.NAT.ForgetMappings()
 	if got := deliver(t, server, b, seenB, never); got.IsValid() {
 		t.Errorf("a packet to B's mapping arrived although the NAT forgot it")

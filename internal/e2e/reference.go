@@ -2,7 +2,12 @@
 
 package e2e
 
-import "net/netip"
+import (
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+)
 
 // Translation is what stands between a gateway and the internet.
 type Translation int
@@ -152,4 +157,19 @@ func (g *Gateway) behind(s side, number string) {
 		g.NAT, []string{natAddr + length, natAddr6 + length6})
 	g.Host.Route("default", natAddr)
 	g.Host.Route("default6", natAddr6)
+	if number != "1" {
+		g.NAT.adjoin(g.Host, g.Local, g.Local6)
+	}
+}
+
+// adjoin makes single addresses of a neighbour known that are in no network of the cable to it.
+func (h *Host) adjoin(neighbour *Host, addrs ...netip.Addr) {
+	h.net.t.Helper()
+	link, err := h.Netlink().LinkByName(neighbour.Name)
+	Must(h.net.t, err)
+	for _, a := range addrs {
+		dst := &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}
+		route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: dst, Scope: netlink.SCOPE_LINK}
+		Must(h.net.t, h.Netlink().RouteReplace(route))
+	}
 }
