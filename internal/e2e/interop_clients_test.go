@@ -12,8 +12,9 @@ import (
 // identities, each with a secret of its own.
 func TestInteropClients(t *testing.T) {
 	t.Parallel()
-	toB := pact{name: "b", a: endA, b: endB, secret: "the secret of client b"}
-	toC := pact{name: "c", a: endA, b: end{"192.0.2.10", "@c", "10.105.0.0/24"}, secret: "the secret of client c"}
+	server := end{"203.0.113.1", "@a", "10.103.0.0/24"}
+	toB := pact{name: "b", a: server, b: end{"192.0.2.10", "@b", "10.104.0.0/24"}, secret: "the secret of client b"}
+	toC := pact{name: "c", a: server, b: end{"192.0.2.10", "@c", "10.105.0.0/24"}, secret: "the secret of client c"}
 	confA, _ := confs(toB, toC)
 	_, confB := confs(toB)
 	_, confC := confs(toC)

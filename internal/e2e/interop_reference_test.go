@@ -24,7 +24,7 @@ func TestInteropReference(t *testing.T) {
 				t.Parallel()
 				// So that A can call as well.
 				confA := edit(referenceA, "local_addrs = 203.0.113.1", "local_addrs = %any\nremote_addrs = 192.0.2.10")
-				p := cast.play(t, plan.Plan, confA, referenceB)
+				p := cast.play(t, NewReference(t, plan.Plan), confA, referenceB)
 				for _, call := range p.calls() {
 					call.reference()
 				}
@@ -41,7 +41,7 @@ func (c call) reference() {
 	c.situation(c.a, saA, c.b, c.ref.A, c.ref.B)
 	c.situation(c.b, saB, c.a, c.ref.B, c.ref.A)
 	const echoes = 25
-	c.ping(echoes, c.ref.B.Client.Addr())
+	c.ping(echoes)
 	c.carried("site", "net", echoes)
 	for _, way := range [][2]*Gateway{{c.ref.A, c.ref.B}, {c.ref.B, c.ref.A}} {
 		transfer, err := way[0].Client.Transfer(way[1].Client, way[1].Client.Addr(), 1<<20)
@@ -53,7 +53,7 @@ func (c call) reference() {
 	c.down(c.initiator, "site")
 
 	c.up("site", "net")
-	c.ping(1, c.ref.B.Client.Addr())
+	c.ping(1)
 	c.down(c.responder, "site")
 }
 

@@ -37,9 +37,8 @@ type pair struct {
 }
 
 // play starts both gateways with their configurations.
-func (c cast) play(t *testing.T, plan Plan, confA, confB string) *pair {
+func (c cast) play(t *testing.T, ref *Reference, confA, confB string) *pair {
 	t.Helper()
-	ref := NewReference(t, plan)
 	p := &pair{t, ref, c.a(ref.A.Host, confA), c.b(ref.B.Host, confB)}
 	Must(t, p.a.Start(), p.b.Start())
 	return p
@@ -128,12 +127,18 @@ func (c call) down(by Peer, connection string) {
 }
 
 // ping sends echo requests from the client of A to that of B, of which none may be lost.
-func (c call) ping(count int, to netip.Addr) {
+func (c call) ping(count int) {
 	c.Helper()
-	ping, err := c.ref.A.Client.Ping(to, Ping{Count: count})
+	c.pingBetween(c.ref.A.Client.Addr(), c.ref.B.Client.Addr(), count)
+}
+
+// pingBetween does so between certain addresses of theirs.
+func (c call) pingBetween(from, to netip.Addr, count int) {
+	c.Helper()
+	ping, err := c.ref.A.Client.Ping(to, Ping{Count: count, From: from})
 	Must(c.T, err)
 	if ping.Sent != count || ping.Lost() != 0 {
-		c.fail("%v", ping)
+		c.fail("%v to %v: %v", from, to, ping)
 	}
 }
 
@@ -185,10 +190,36 @@ type end struct {
 	addr, id, nets string
 }
 
-var (
-	endA = end{"203.0.113.1", "@a", "10.103.0.0/24"}
-	endB = end{"192.0.2.10", "@b", "10.104.0.0/24"}
-)
+// numbered is a pact about the nth of the networks that subnets adds to the sites.
+func numbered(n int, name string) pact {
+	return pact{
+		name:   name,
+		a:      end{"203.0.113.1", "@a-" + name, fmt.Sprintf("10.103.%d.0/24", n)},
+		b:      end{"192.0.2.10", "@b-" + name, fmt.Sprintf("10.104.%d.0/24", n)},
+		secret: "the secret of " + name,
+	}
+}
+
+// subnets adds networks to both sites.
+func (r *Reference) subnets(count int) {
+	for n := range count {
+		for _, site := range []struct {
+			*Gateway
+			number int
+		}{{r.A, 103}, {r.B, 104}} {
+			site.Host.Configure(site.Client.Name, []string{fmt.Sprintf("10.%d.%d.1/24", site.number, n+1)})
+			site.Client.Configure(site.Host.Name, []string{fmt.Sprintf("10.%d.%d.2/24", site.number, n+1)})
+		}
+	}
+}
+
+// use sends echo requests between the networks of a pact, and checks that they were counted.
+func (c call) use(p pact, count int) {
+	c.Helper()
+	client := func(e end) netip.Addr { return netip.MustParsePrefix(e.nets).Addr().Next().Next() }
+	c.pingBetween(client(p.a), client(p.b), count)
+	c.carried(p.name, p.name, uint64(count))
+}
 
 // confs are the configurations of A and of B with these connections.
 func confs(pacts ...pact) (confA, confB string) {
