@@ -124,6 +124,7 @@ type fibPlanner struct {
 	locals   []netip.Prefix       // of all policies, and the link scopes
 	tables   map[netip.Prefix]int // of local prefixes
 	used     map[int]bool         // tables
+	next     int                  // table that may be free; those before it are not
 	want     fib
 }
 
@@ -145,6 +146,7 @@ func planFIB(host hostAddresses, device int, have fib, policies []Policy) (fib, 
 
 func (p *fibPlanner) takeOver(have fib) {
 	p.tables, p.used = map[netip.Prefix]int{}, map[int]bool{firstTable: true}
+	p.next = firstTable
 	for r := range have.rules {
 		if r.v6 == p.v6 && r.table != 0 {
 			p.used[r.table] = true
@@ -178,9 +180,10 @@ func (p *fibPlanner) plan() error {
 			}
 		}
 	}
+	slices.SortFunc(p.locals, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
 	for _, local := range p.locals {
 		if remotes[local] == nil {
-			continue
+			continue // a link scope
 		}
 		table, err := p.table(local)
 		if err != nil {
@@ -203,11 +206,12 @@ func (p *fibPlanner) table(local netip.Prefix) (int, error) {
 	if t, ok := p.tables[local]; ok {
 		return t, nil
 	}
-	for t := firstTable + 1; t <= lastTable; t++ {
-		if !p.used[t] {
-			p.used[t], p.tables[local] = true, t
-			return t, nil
-		}
+	for p.used[p.next] {
+		p.next++
+	}
+	if t := p.next; t <= lastTable {
+		p.used[t], p.tables[local] = true, t
+		return t, nil
 	}
 	return 0, fmt.Errorf("more than %d different local prefixes cannot be routed: summarize them", lastTable-firstTable)
 }
@@ -275,13 +279,14 @@ func (p *fibPlanner) protect(table int, remote netip.Prefix, src netip.Addr) {
 	p.want.routes[fibRoute{table, remote, unix.RTN_UNREACHABLE, metricRefuse, 0, netip.Addr{}}] = true
 }
 
-// throw hands what is local inside of a remote prefix back to the other rules.
+// throw hands what is local inside of a remote prefix back to the other rules. What is inside lies together in the
+// sorted locals.
 func (p *fibPlanner) throw(table int, remotes map[netip.Prefix]bool) {
-	for _, local := range p.locals {
-		for bits := local.Bits() - 1; bits >= 0 && !remotes[local]; bits-- {
-			if around, _ := local.Addr().Prefix(bits); remotes[around] {
+	for remote := range remotes {
+		i, _ := slices.BinarySearchFunc(p.locals, remote.Addr(), func(l netip.Prefix, a netip.Addr) int { return l.Addr().Compare(a) })
+		for ; i < len(p.locals) && remote.Contains(p.locals[i].Addr()); i++ {
+			if local := p.locals[i]; local.Bits() > remote.Bits() && !remotes[local] {
 				p.want.routes[fibRoute{table, local, unix.RTN_THROW, metricThrow, 0, netip.Addr{}}] = true
-				break
 			}
 		}
 	}

@@ -178,7 +178,7 @@ func (m *machine) wantWay(p packet, want, why string) {
 	}
 }
 
-// snapshot is all rules of the machine, and all routes but those the kernel has for each device.
+// snapshot is all rules of the machine, and all routes but those the kernel makes for each device and address.
 func (m *machine) snapshot() []string {
 	m.t.Helper()
 	var out []string
@@ -191,7 +191,7 @@ func (m *machine) snapshot() []string {
 		routes, err := netlink.RouteListFiltered(family, &netlink.Route{}, netlink.RT_FILTER_TABLE)
 		m.must(err)
 		for _, r := range routes {
-			if r.Table == unix.RT_TABLE_LOCAL {
+			if r.Protocol == unix.RTPROT_KERNEL {
 				continue
 			}
 			out = append(out, fmt.Sprintf("%v type %d metric %d proto %d", r, r.Type, r.Priority, r.Protocol))
@@ -409,16 +409,18 @@ func TestHostProtectMends(t *testing.T) {
 	m := newMachine(t)
 	policies := []Policy{policyOf("10.1.0.0/16 2001:db8:1::/64", "10.2.0.0/16 0.0.0.0/0 2001:db8:a::/48"), policyOf("0.0.0.0/0 ::/0", "10.6.0.0/24 2001:db8:b::/64")}
 	m.protect(policies...)
-	k := m.host.(*linuxHost).kernel
-	have, err := k.state()
-	m.must(err)
-	want, err := planFIB(k, m.device.Index(), have, policies)
-	m.must(err)
-	if add, remove := want.without(have), have.without(want); len(add.rules)+len(add.routes)+len(remove.rules)+len(remove.routes) != 0 {
-		t.Fatalf("what was set does not read back:\nmissing %v\nextra %v", add, remove)
+	wantComplete := func(when string) {
+		t.Helper()
+		k := m.host.(*linuxHost).kernel
+		have, err := k.state()
+		m.must(err)
+		want, err := planFIB(k, m.device.Index(), have, policies)
+		m.must(err)
+		if add, remove := want.without(have), have.without(want); len(add.rules)+len(add.routes)+len(remove.rules)+len(remove.routes) != 0 {
+			t.Fatalf("%s, what was set does not read back:\nmissing %v\nextra %v", when, add, remove)
+		}
 	}
-
-	after := m.snapshot()
+	wantComplete("at first")
 	rules, err := netlink.RuleList(netlink.FAMILY_V4)
 	m.must(err)
 	for _, r := range rules { // as systemd-networkd does when it restarts
@@ -430,7 +432,8 @@ func TestHostProtectMends(t *testing.T) {
 	m.up(tunnel)
 	m.wantWay(packet{from: "10.1.0.9", to: "10.2.0.1", in: "lan0"}, "up0", "the rules are gone")
 	m.protect(policies...)
-	m.wantSnapshot(after, "mended")
+	wantComplete("mended")
+	m.wantWay(packet{from: "10.1.0.9", to: "10.2.0.1", in: "lan0"}, tunnel, "mended")
 
 	// The address that packets without a source took moves.
 	m.wantWay(packet{to: "10.2.0.1"}, tunnel+" src 10.1.0.1", "first address")
@@ -576,6 +579,7 @@ func TestHostRouteTo(t *testing.T) {
 			t.Errorf("to %s: %v, %d, %v; want %s, %d", c.remote, local, mtu, err, c.local, c.mtu)
 		}
 	}
+	m.addAddr("lan0", "fe80::5/64")
 	if local, _, err := m.host.RouteTo(netip.MustParseAddr("fe80::1%lan0")); err != nil || local.Zone() != "lan0" || !local.IsLinkLocalUnicast() {
 		t.Errorf("to a link-local address: %v, %v", local, err)
 	}
