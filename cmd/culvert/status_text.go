@@ -124,10 +124,13 @@ func (t *statusText) ikeSA(sa *gateway.IKEStatus) {
 	}
 	words := []string{sa.State, caller}
 	if !sa.Established.IsZero() {
-		words = append(words, "for "+span(t.now.Sub(sa.Established)))
+		words = append(words, "for "+span(t.now.Sub(sa.Established)), t.ahead(sa.RekeyAt, sa.ExpireAt))
 	}
-	words = append(words, t.ahead(sa.RekeyAt, sa.ExpireAt))
-	t.row("IKE SA", "%s\nSPIs %s, %s; %s", strings.Join(words, ", "), sa.SPIi, cmp.Or(sa.SPIr, "?"), sa.Proposal)
+	spis := fmt.Sprintf("SPIs %s, %s", sa.SPIi, cmp.Or(sa.SPIr, "?"))
+	if sa.Proposal != "" {
+		spis += "; " + sa.Proposal
+	}
+	t.row("IKE SA", "%s\n%s", strings.Join(words, ", "), spis)
 	if sa.LocalID != "" || sa.RemoteID != "" {
 		t.row("identities", "%s <-> %s", cmp.Or(sa.LocalID, "?"), cmp.Or(sa.RemoteID, "?"))
 	}

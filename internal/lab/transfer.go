@@ -33,8 +33,13 @@ func (t Transfer) String() string {
 // These bound a transfer that stands still; they are no measure of speed.
 const (
 	dialPatience     = 20 * time.Second
-	transferPatience = 2 * time.Minute
+	transferPatience = 2 * time.Minute // and what it takes at 1 MB/s
 )
+
+// deadline is when a transfer of n bytes that begins now is given up.
+func deadline(n int64) time.Time {
+	return time.Now().Add(transferPatience + time.Duration(n)*time.Microsecond)
+}
 
 // Transfer sends n random bytes over TCP from this host to an address of another one.
 func (h *Host) Transfer(to *Host, addr netip.Addr, n int64) (Transfer, error) {
@@ -57,7 +62,7 @@ func (h *Host) Transfer(to *Host, addr netip.Addr, n int64) (Transfer, error) {
 	arrived := make(chan arrival, 1)
 	go func() {
 		var a arrival
-		a.n, a.sum, a.err = receive(listener)
+		a.n, a.sum, a.err = receive(listener, deadline(n))
 		arrived <- a
 	}()
 
@@ -76,7 +81,7 @@ func (h *Host) Transfer(to *Host, addr netip.Addr, n int64) (Transfer, error) {
 	conn := stream.(*net.TCPConn)
 	defer conn.Close()
 	defer context.AfterFunc(h.t.Context(), func() { conn.Close() })()
-	if err := conn.SetDeadline(time.Now().Add(transferPatience)); err != nil {
+	if err := conn.SetDeadline(deadline(n)); err != nil {
 		return result, fmt.Errorf("transfer: %w", err)
 	}
 	hash := sha256.New()
@@ -99,13 +104,13 @@ func (h *Host) Transfer(to *Host, addr netip.Addr, n int64) (Transfer, error) {
 }
 
 // receive takes one connection and reads it to its end.
-func receive(listener net.Listener) (n int64, sum [32]byte, err error) {
+func receive(listener net.Listener, deadline time.Time) (n int64, sum [32]byte, err error) {
 	conn, err := listener.Accept()
 	if err != nil {
 		return 0, sum, err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(transferPatience)); err != nil {
+	if err := conn.SetDeadline(deadline); err != nil {
 		return 0, sum, err
 	}
 	hash := sha256.New()

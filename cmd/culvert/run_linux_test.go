@@ -1,0 +1,123 @@
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/culvert-vpn/culvert/internal/demo"
+	"github.com/culvert-vpn/culvert/internal/lab"
+)
+
+// serviceManager hears what the daemon reports.
+type serviceManager struct {
+	t    *testing.T
+	conn *net.UnixConn
+	path string
+}
+
+func newServiceManager(t *testing.T) *serviceManager {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	lab.Must(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return &serviceManager{t, conn, path}
+}
+
+// await waits until the daemon reports a state.
+func (m *serviceManager) await(state string) {
+	m.t.Helper()
+	lab.Must(m.t, m.conn.SetReadDeadline(time.Now().Add(30*time.Second)))
+	buf := make([]byte, 1024)
+	for {
+		n, err := m.conn.Read(buf)
+		if err != nil {
+			m.t.Fatalf("the daemon does not report %s: %v", state, err)
+		}
+		if slices.Contains(strings.Split(string(buf[:n]), "\n"), state) {
+			return
+		}
+	}
+}
+
+func TestRun(t *testing.T) {
+	h := machine(t)
+	dir := t.TempDir()
+	conf, control, keys := filepath.Join(dir, "culvert.conf"), filepath.Join(dir, "control"), filepath.Join(dir, "keys")
+	lab.Must(t, os.WriteFile(conf, []byte(demo.ConfigB), 0o600))
+	manager := newServiceManager(t)
+	env := []string{"NOTIFY_SOCKET=" + manager.path, "WATCHDOG_USEC=100000"}
+	p := launch(t, h, env, "run", "--config", conf, "--control", control, "--keylog", keys, "--tun", "tunnel0")
+	manager.await("READY=1")
+	manager.await("WATCHDOG=1")
+	manager.await("WATCHDOG=1")
+
+	if code, stdout, stderr := culvert("status", "--control", control); code != exitFine || !strings.Contains(stdout, "tunnel0") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+	for _, name := range []string{"ikev2_decryption_table", "esp_sa"} {
+		if info, err := os.Stat(filepath.Join(keys, name)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("the file for keys %s: %v, %v", name, info, err)
+		}
+	}
+	second := launch(t, h, nil, "run", "--config", conf, "--control", filepath.Join(dir, "other"))
+	if code := second.exit(); code != exitFailed || !strings.Contains(second.said.String(), "500 is in use by ") {
+		t.Errorf("a second daemon: exit code %d\n%s", code, second.said.String())
+	}
+
+	lab.Must(t, p.handle.Signal(syscall.SIGHUP))
+	p.await("restart the daemon")
+	lab.Must(t, p.handle.Signal(syscall.SIGTERM))
+	manager.await("STOPPING=1")
+	if code := p.exit(); code != exitFine {
+		t.Errorf("exit code %d", code)
+	}
+	p.leavesNothing(h)
+	if _, err := os.Stat(control); err == nil {
+		t.Error("the control socket is left")
+	}
+	said := p.said.String()
+	if !strings.Contains(said, `"msg":"stopped"`) || strings.Contains(said, "qwerty") {
+		t.Errorf("the log is not JSON to its end, or holds the secret:\n%s", said)
+	}
+}
+
+// TestSignals sends this process signals as the daemon gets them.
+func TestSignals(t *testing.T) {
+	log := &logFlags{format: "text", level: "info"}
+	var out said
+	logger, err := log.logger(&out)
+	lab.Must(t, err)
+	exits := make(chan int, 1)
+	ctx, stop := untilSignal(logger, func(code int) { exits <- code })
+	defer stop()
+	send := func(s syscall.Signal) { lab.Must(t, syscall.Kill(os.Getpid(), s)) }
+	send(syscall.SIGTERM)
+	<-ctx.Done()
+	send(syscall.SIGINT)
+	if code := <-exits; code != exitFailed || !strings.Contains(out.String(), "second signal") {
+		t.Errorf("exit code %d\n%s", code, out.String())
+	}
+}
+
+func TestLogFormats(t *testing.T) {
+	for _, test := range []struct{ format, level, want string }{
+		{"auto", "info", `"msg":"hello"`}, // a buffer is no terminal
+		{"json", "warn", ``},
+		{"text", "debug", `msg=hello`},
+	} {
+		var out said
+		logger, err := (&logFlags{format: test.format, level: test.level}).logger(&out)
+		lab.Must(t, err)
+		logger.Info("hello")
+		if got := out.String(); !strings.Contains(got, test.want) || (got == "") != (test.want == "") {
+			t.Errorf("%+v: %q", test, got)
+		}
+	}
+}
