@@ -3,7 +3,9 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -28,8 +30,10 @@ const minMTU6 = 1280
 // compares with what the kernel has, and so mends what others took away, and takes over what a crashed run left.
 type linuxHost struct {
 	device string
-	kernel *hostKernel     // of the control goroutine
-	lookup *netlink.Handle // of the resolver goroutine
+	kernel *hostKernel // of the control goroutine
+
+	looking sync.Mutex      // Close may come while the resolver goroutine asks
+	lookup  *netlink.Handle // nil once closed
 }
 
 // NewHost opens this machine's routing, of the network namespace of the calling thread. Nothing is changed before Setup.
@@ -74,6 +78,9 @@ func (h *linuxHost) Setup(device string, mtu int) error {
 // It also mends what others changed meanwhile: rules that a network manager flushed, and the source address of the
 // host's own packets after its addresses changed. To that end it may be called again with the same policies.
 func (h *linuxHost) Protect(policies []Policy) error {
+	if h.kernel == nil {
+		return net.ErrClosed
+	}
 	if h.device == "" {
 		return errors.New("the host cannot protect traffic before its device is set up")
 	}
@@ -102,6 +109,11 @@ func (h *linuxHost) RouteTo(remote netip.Addr) (local netip.Addr, mtu int, err e
 	remote = remote.Unmap()
 	if !remote.IsValid() {
 		return netip.Addr{}, 0, errors.New("no route without the address of the peer")
+	}
+	h.looking.Lock()
+	defer h.looking.Unlock()
+	if h.lookup == nil {
+		return netip.Addr{}, 0, net.ErrClosed
 	}
 	route, err := usualRoute(h.lookup, remote)
 	if err != nil {
@@ -135,8 +147,11 @@ func (h *linuxHost) Close() error {
 		err = h.kernel.remove(have)
 	}
 	h.kernel.close()
+	h.kernel = nil
+	h.looking.Lock()
+	defer h.looking.Unlock()
 	h.lookup.Close()
-	h.kernel, h.lookup = nil, nil
+	h.lookup = nil
 	return err
 }
 

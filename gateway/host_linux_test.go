@@ -403,6 +403,12 @@ func TestHostCloseLeavesNothing(t *testing.T) {
 	m.must(m.host.Close())
 	m.wantSnapshot(before, "Close")
 	m.must(m.host.Close()) // twice does no harm
+	if _, _, err := m.host.RouteTo(netip.MustParseAddr("192.0.2.1")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("RouteTo after Close: %v", err)
+	}
+	if err := m.host.Protect(nil); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Protect after Close: %v", err)
+	}
 }
 
 func TestHostProtectMends(t *testing.T) {
