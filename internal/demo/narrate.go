@@ -29,7 +29,7 @@ func (n *narrator) step(what string, do func() (string, error)) error {
 	case n.ctx.Err() != nil:
 		mark, result = "cut   ", ""
 	case err != nil:
-		mark, result = "FAILED", err.Error()
+		mark, result = "FAILED ", err.Error()
 	}
 	if n.live {
 		fmt.Fprint(n.w, "\r\x1b[K")
