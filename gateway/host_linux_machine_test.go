@@ -247,4 +247,3 @@ func eachFamily(t *testing.T, f func(*testing.T, *machine, plan)) {
 		t.Run(name, func(t *testing.T) { f(t, newMachine(t), p) })
 	}
 }
-
