@@ -18,7 +18,9 @@ func TestNarrator(t *testing.T) {
 	var out bytes.Buffer
 	n := &narrator{ctx: ctx, w: &out}
 	wrong := errors.New("wrong")
-	do := func(result string, err error) func() (string, error) { return func() (string, error) { return result, err } }
+	do := func(result string, err error) func() (string, error) {
+		return func() (string, error) { return result, err }
+	}
 	if err := n.step("first", do("well", nil)); err != nil {
 		t.Error(err)
 	}
