@@ -102,7 +102,7 @@ func (e *edges) conn(p natt.Path) udp.Conn {
 
 // writer is for the i-th socket of its kind; the queues are dealt out evenly.
 func (e *edges) writer(i int, c *counters) *writer {
-	return &writer{queue: e.queues[i%len(e.queues)], counters: c}
+	return &writer{queue: e.queues[i%len(e.queues)], counters: c, merge: e.offload}
 }
 
 // close closes all of it, and thereby ends the forwarders.

@@ -38,8 +38,8 @@ type Gateway struct {
 	stopped  chan struct{}
 }
 
-// ErrStopped is returned for what needs a running gateway when it does not run.
-var ErrStopped = errors.New("the gateway is not running")
+// ErrStopped is returned for what needs a running gateway when it runs no more.
+var ErrStopped = errors.New("the gateway has ended")
 
 // New makes a gateway of a configuration, which it borrows for life. Nothing is opened before Run.
 func New(cfg config.Config, opts ...Option) (*Gateway, error) {
@@ -138,11 +138,8 @@ func (c *control) start(ctx context.Context, goroutines *sync.WaitGroup) <-chan 
 	return broken
 }
 
-// do runs f on the control loop and waits until it has.
+// do runs f on the control loop, as soon as that runs, and waits until it has.
 func (g *Gateway) do(ctx context.Context, f func(*control)) error {
-	if !g.started.Load() {
-		return ErrStopped
-	}
 	done := make(chan struct{})
 	select {
 	case g.requests <- func(c *control) { f(c); close(done) }:

@@ -10,7 +10,6 @@ import (
 	"github.com/culvert-vpn/culvert/internal/inet"
 	"github.com/culvert-vpn/culvert/natt"
 	"github.com/culvert-vpn/culvert/ts"
-	"github.com/culvert-vpn/culvert/tun"
 	"github.com/culvert-vpn/culvert/udp"
 )
 
@@ -61,7 +60,7 @@ func (f *inboundLoop) receive(d *udp.Datagrams) {
 		kind, msg := natt.Classify(f.natt, d.At(i))
 		switch kind {
 		case natt.ESP:
-			i = f.run1(d, i, path)
+			i = f.open(d, i, path)
 			continue
 		case natt.IKE:
 			f.mail.datagram(path, msg)
@@ -74,8 +73,8 @@ func (f *inboundLoop) receive(d *udp.Datagrams) {
 	}
 }
 
-// run1 opens the packets from i on that have its SPI, and returns where they end.
-func (f *inboundLoop) run1(d *udp.Datagrams, i int, path natt.Path) int {
+// open opens the packets from i on that have its SPI, and returns where they end.
+func (f *inboundLoop) open(d *udp.Datagrams, i int, path natt.Path) int {
 	spi, end, n := spiOf(d.At(i)), i+1, d.Len()
 	for end < n && len(d.At(end)) >= 4 && spiOf(d.At(end)) == spi {
 		end++
@@ -157,7 +156,7 @@ func (f *inboundLoop) deliver(sa *inboundSA, inner []byte, outerTOS byte) {
 	if isSYN(inner, &p) {
 		inet.ClampMSS(inner, inet.MSS(f.wayBack(sa), p.Dst.Is6()))
 	}
-	f.out.put(inner)
+	f.out.put(inner, &p)
 }
 
 // wayBack is the longest packet that the other direction of a Child SA carries without fragments.
@@ -167,19 +166,3 @@ func (f *inboundLoop) wayBack(sa *inboundSA) int {
 	}
 	return f.deviceMTU
 }
-
-// writer writes to a queue of the TUN device.
-type writer struct {
-	queue    tun.Queue
-	counters *counters
-}
-
-// put takes a packet, which must stay as it is until flush.
-func (w *writer) put(packet []byte) {
-	if err := w.queue.Write(tun.Super{Packet: packet}, nil); err != nil {
-		w.counters.drop(dropOfDevice(err))
-	}
-}
-
-// flush writes what put has kept back.
-func (w *writer) flush() {}

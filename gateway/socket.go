@@ -41,7 +41,7 @@ func listenControl(path string, g *Gateway) (*server, error) {
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		c.Close()
 		return nil, fmt.Errorf("another culvert runs already and listens on %s: stop it, or choose another control socket", path)
-	} else if errors.Is(err, syscall.ECONNREFUSED) {
+	} else if info, statErr := os.Lstat(path); statErr == nil && info.Mode().Type() == fs.ModeSocket && errors.Is(err, syscall.ECONNREFUSED) {
 		_ = os.Remove(path)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

@@ -116,7 +116,7 @@ type ChildSAStatus struct {
 // Status takes a snapshot. Of a gateway that does not run it knows the configuration and the counters only.
 func (g *Gateway) Status() Status {
 	var s Status
-	if g.do(context.Background(), func(c *control) { s = c.status() }) == nil {
+	if g.started.Load() && g.do(context.Background(), func(c *control) { s = c.status() }) == nil {
 		return s
 	}
 	s = Status{Time: time.Now(), Drops: g.counters.byReason(), IKEDrops: map[string]uint64{}}

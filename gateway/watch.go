@@ -1,8 +1,8 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -180,7 +180,7 @@ func (g *Gateway) ask(ctx context.Context, o order, progress func(ike.Event), ju
 			w.tell(c, nil) // what needs no event to be over is over now
 		}
 	})
-	if err = errors.Join(err, refused); err != nil {
+	if err = cmp.Or(err, refused); err != nil {
 		return err
 	}
 	return g.await(ctx, w, progress)
