@@ -50,8 +50,21 @@ type flow struct {
 	local, remote []ts.Selector
 	current       atomic.Pointer[outboundSA] // nil: none
 	configured    bool
+	// next is another configured child with the same selectors, which carries the traffic while this one is down: a backup
+	// connection. It is set before the forwarders see the flow.
+	next *flow
 	// stack holds the SAs that can carry it, the last installed on top. It is the control goroutine's.
 	stack []*outboundSA
+}
+
+// carrier returns the SA that carries the flow now, or nil.
+func (f *flow) carrier() *outboundSA {
+	for ; f != nil; f = f.next {
+		if sa := f.current.Load(); sa != nil {
+			return sa
+		}
+	}
+	return nil
 }
 
 // kept is a configured child.

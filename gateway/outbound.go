@@ -69,7 +69,7 @@ func (f *outboundLoop) forward(s tun.Super) {
 		f.counters.drop(DropNoPolicy)
 		return
 	}
-	sa := flow.current.Load()
+	sa := flow.carrier()
 	if sa == nil {
 		f.counters.drop(DropNoSA)
 		f.acquire(flow.child)

@@ -34,7 +34,22 @@ func newPolicies(d *datapath, conns []*ike.Connection) *policies {
 			}
 		}
 	}
+	p.linkBackups()
 	return p
+}
+
+// linkBackups chains the configured flows with equal selectors, in the order in which the table prefers them.
+func (p *policies) linkBackups() {
+	order := slices.Clone(p.flows)
+	slices.SortStableFunc(order, func(a, b *flow) int { return b.child.cfg.Priority - a.child.cfg.Priority })
+	for i, f := range order {
+		for _, g := range order[i+1:] {
+			if slices.Equal(f.local, g.local) && slices.Equal(f.remote, g.remote) {
+				f.next = g
+				break
+			}
+		}
+	}
 }
 
 // add gives some traffic of a child to an SA, away from those that had it so far.
