@@ -11,46 +11,76 @@ import (
 	"github.com/culvert-vpn/culvert/natt"
 )
 
-// eventLog writes one line per event. What strangers can cause is written at level Debug, and not more often than once in
-// a while. It belongs to the control goroutine.
+// eventLog writes one line per event. What strangers can cause is written only now and then, so that they cannot fill
+// the disk: their dropped messages at level Debug, failures up to a burst of lines. It belongs to the control goroutine.
 type eventLog struct {
 	log      *slog.Logger
-	quiet    time.Time // until then nothing of strangers is written
-	withheld int       // lines since the last one
+	dropped  allowance
+	failures map[string]*allowance // by connection; that of "" is for peers who belong to none
 }
 
-// quietTime is the least time between two lines about strangers.
-const quietTime = time.Second
+// failureBurst is how many failures of a connection are written one right after the other.
+const failureBurst = 20
 
 // event writes an event.
 func (l *eventLog) event(ev ike.Event) {
-	level := slog.LevelInfo
+	level, allowed, burst := slog.LevelInfo, (*allowance)(nil), 1
 	switch ev.Kind {
-	case ike.Failed, ike.ChildFailed, ike.Warned:
-		level = slog.LevelWarn
 	case ike.Dropped:
-		l.dropped(ev)
-		return
+		level, allowed = slog.LevelDebug, &l.dropped
+	case ike.Failed:
+		// A peer that knows a name but not the secret is a stranger as well.
+		level, allowed, burst = slog.LevelWarn, l.failuresOf(ev.Conn), failureBurst
+	case ike.ChildFailed, ike.Warned:
+		level = slog.LevelWarn
 	}
-	l.log.LogAttrs(context.Background(), level, ev.Kind.String(), attributes(ev)...)
-}
-
-// dropped writes of a message that was not acted upon.
-func (l *eventLog) dropped(ev ike.Event) {
-	if !l.log.Enabled(context.Background(), slog.LevelDebug) {
-		return
-	}
-	now := time.Now()
-	if now.Before(l.quiet) {
-		l.withheld++
+	if !l.log.Enabled(context.Background(), level) {
 		return
 	}
 	attrs := attributes(ev)
-	if l.withheld > 0 {
-		attrs = append(attrs, slog.Int("withheld", l.withheld))
+	if allowed != nil {
+		withheld, ok := allowed.take(time.Now(), burst)
+		if !ok {
+			return
+		}
+		if withheld > 0 {
+			attrs = append(attrs, slog.Int("withheld", withheld))
+		}
 	}
-	l.quiet, l.withheld = now.Add(quietTime), 0
-	l.log.LogAttrs(context.Background(), slog.LevelDebug, ev.Kind.String(), attrs...)
+	l.log.LogAttrs(context.Background(), level, ev.Kind.String(), attrs...)
+}
+
+func (l *eventLog) failuresOf(conn string) *allowance {
+	if l.failures == nil {
+		l.failures = make(map[string]*allowance)
+	}
+	if l.failures[conn] == nil {
+		l.failures[conn] = &allowance{}
+	}
+	return l.failures[conn]
+}
+
+// allowance bounds how much is written: a burst of lines, and one more every quietTime.
+type allowance struct {
+	next     time.Time // when the next line would be due if all had come evenly
+	withheld int       // lines since the last one
+}
+
+// quietTime is how long it takes until one more line may be written.
+const quietTime = time.Second
+
+// take asks to write a line, and tells how many were not written before it.
+func (a *allowance) take(now time.Time, burst int) (withheld int, ok bool) {
+	if earliest := now.Add(-time.Duration(burst-1) * quietTime); a.next.Before(earliest) {
+		a.next = earliest
+	}
+	if a.next.After(now) {
+		a.withheld++
+		return 0, false
+	}
+	a.next = a.next.Add(quietTime)
+	withheld, a.withheld = a.withheld, 0
+	return withheld, true
 }
 
 // sendFailed writes of a message that could not be sent.
