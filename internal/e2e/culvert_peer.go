@@ -97,11 +97,12 @@ type CulvertConnection struct {
 
 // CulvertFailure is what went wrong and what to change.
 type CulvertFailure struct {
-	Kind   string `json:"kind"`
-	Child  string `json:"child"`
-	Peer   string `json:"peer"`
-	Text   string `json:"text"`
-	Remedy string `json:"remedy"`
+	Time   time.Time `json:"time"`
+	Kind   string    `json:"kind"`
+	Child  string    `json:"child"`
+	Peer   string    `json:"peer"`
+	Text   string    `json:"text"`
+	Remedy string    `json:"remedy"`
 }
 
 // CulvertChild is a configured child.
