@@ -190,6 +190,7 @@ func (sa *ikeSA) establish() {
 	sa.win.nextID, sa.win.expect = sa.firstIDs()
 	sa.keys.wipeAuth()
 	sa.established = sa.end.now
+	sa.origin = origin{called: sa.initiator, authenticated: sa.end.now, nonceMin: sa.nonceMin}
 	sa.heard = sa.end.now
 	sa.scheduleLifetime()
 	sa.event(Established, fmt.Sprintf("%v; %s", sa.nat, sa.secret), "")

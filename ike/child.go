@@ -37,11 +37,9 @@ type childSA struct {
 	born                        time.Time
 	rekeyAt, expireAt, drainEnd time.Time
 
-	deleting     bool // our Delete is queued or under way
-	redundant    bool // both ends made a successor, and the other one stays
-	gone         bool // closed; the inbound half may still drain
-	lost         bool // the peer is dead
-	closedByPeer bool
+	deleting  bool // our Delete is queued or under way
+	redundant bool // both ends made a successor, and the other one stays
+	gone      bool // closed; the inbound half may still drain
 }
 
 // newChild enters a Child SA and installs its inbound half; the outbound half follows at once or, with hold, by open.
@@ -95,6 +93,14 @@ func (c *childSA) open() {
 
 // isReplaced reports whether there is a successor.
 func (c *childSA) isReplaced() bool { return c.successor != nil && !c.successor.gone }
+
+// latest is the Child SA itself, or what replaced it in the end.
+func (c *childSA) latest() *childSA {
+	for c.successor != nil {
+		c = c.successor
+	}
+	return c
+}
 
 // used is called when the peer is seen to use the Child SA.
 func (c *childSA) used() { c.open() }
@@ -249,7 +255,9 @@ func (sa *ikeSA) deleteChildren(spis [][]byte) [][]byte {
 		if sa.clash(theyDeleteChild, c) == accept {
 			ours = append(ours, spiBytes(c.in))
 		}
-		c.closedByPeer = !c.deleting
+		if !c.deleting && !c.redundant && !c.isReplaced() {
+			sa.end.keeperOf(sa.conn).childClosed(c.cfg)
+		}
 		c.finish("the peer closed it")
 	}
 	return ours

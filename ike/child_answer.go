@@ -82,7 +82,8 @@ func (sa *ikeSA) answerChild(c *content, policies []*Child, old *childSA) ([]wir
 	}
 	out := binary.BigEndian.Uint32(numbered[i].SPI)
 	if out < 256 {
-		return notifyOf(wire.INVALID_SYNTAX), nil
+		// Reserved (RFC 4303 2.1). It does not end the IKE SA, which INVALID_SYNTAX would.
+		return notifyOf(wire.NO_PROPOSAL_CHOSEN), nil
 	}
 	in := sa.nonces
 	if create {

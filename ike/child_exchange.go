@@ -270,7 +270,7 @@ func (x *childExchange) reply(sa *ikeSA, c *content) {
 	if slices.Contains(x.closed, child.out) {
 		keys.wipe()
 		sa.end.cfg.Datapath.FreeSPI(child.in)
-		k.changed()
+		k.childClosed(x.cfg)
 		return
 	}
 	child.nonceMin = clone(child.nonceMin)
@@ -290,10 +290,14 @@ func (x *childExchange) reply(sa *ikeSA, c *content) {
 func (x *childExchange) enter(sa *ikeSA, child *childSA, keys childKeys) {
 	sa.newChild(child, keys, true, false)
 	child.event(ChildUp, child.traffic(), "")
-	if x.theirs == nil || x.theirs.gone {
+	if x.theirs == nil {
 		return
 	}
-	loser := x.theirs
+	// Theirs may have been rekeyed since; it is judged by the nonces of the collision.
+	loser := x.theirs.latest()
+	if loser.gone {
+		return
+	}
 	if bytes.Compare(child.nonceMin, x.theirs.nonceMin) < 0 {
 		loser = child
 	}

@@ -29,10 +29,12 @@ type Endpoint struct {
 	effects []Effect
 
 	// sas are found by our SPI; initial are those of them whose first request came from a peer, by that request's
-	// sender, to recognise the request when it is repeated.
-	sas      map[uint64]*ikeSA
-	initial  map[initialKey]*ikeSA
-	halfOpen map[netip.Addr]int
+	// sender, to recognise the request when it is repeated, be it after IKE_AUTH (RFC 7296 2.1).
+	sas     map[uint64]*ikeSA
+	initial map[initialKey]*ikeSA
+	// halfOpen counts those that wait for IKE_AUTH, by address; halfOpenAll is their sum.
+	halfOpen    map[netip.Addr]int
+	halfOpenAll int
 	// order holds the IKE SAs in the order of their making: what walks over all of them must not depend on a map.
 	order []*ikeSA
 	// children are all installed Child SAs by inbound SPI.

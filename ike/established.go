@@ -49,11 +49,12 @@ func (s *established) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	if !ok {
 		return
 	}
-	sa.heard = sa.end.now
 	if repeated {
+		// It may be a recording: no sign of life (RFC 7296 2.4).
 		sa.repeat(d)
 		return
 	}
+	sa.heard = sa.end.now
 	sa.follow(d.Path)
 	sa.asked = d.Path
 	if h.Response {
@@ -92,6 +93,13 @@ func (sa *ikeSA) takeAnswer(d Datagram, h wire.Header, c *content, err error) {
 		sa.close("the peer's answer was malformed")
 		return
 	}
+	if c.notify(wire.INVALID_SYNTAX) != nil {
+		// The peer has closed the IKE SA with it (RFC 7296 2.21.3).
+		x.abandon(sa)
+		sa.event(Failed, "the peer could not read our request and closed the IKE SA", "")
+		sa.linger()
+		return
+	}
 	x.reply(sa, c)
 }
 
@@ -102,12 +110,7 @@ func (sa *ikeSA) takeRequest(d Datagram, h wire.Header, c *content, err error) {
 		return
 	}
 	if err != nil {
-		n, fatal := complaint(err)
-		sa.reply(h.Exchange, []wire.Payload{n})
-		if fatal {
-			sa.event(Failed, "malformed request: "+err.Error(), "")
-			sa.linger()
-		}
+		sa.answerRequest(h.Exchange, []wire.Payload{sa.complain(err)})
 		return
 	}
 	if sa.predecessor != nil && !c.deletesIKE() {
@@ -121,17 +124,32 @@ func (sa *ikeSA) takeRequest(d Datagram, h wire.Header, c *content, err error) {
 		sa.reply(h.Exchange, notifyOf(wire.TEMPORARY_FAILURE))
 		return
 	}
-	sa.reply(h.Exchange, sa.create(c))
+	sa.answerRequest(h.Exchange, sa.create(c))
+}
+
+// answerRequest answers an established IKE SA's request. The IKE SA ends with INVALID_SYNTAX, at both ends (RFC 7296
+// 2.21.3).
+func (sa *ikeSA) answerRequest(kind wire.Exchange, payloads []wire.Payload) {
+	sa.reply(kind, payloads)
+	if n, ok := payloads[0].(*wire.Notify); ok && n.Kind == wire.INVALID_SYNTAX {
+		sa.linger()
+	}
+}
+
+// complain tells of a request that cannot be read, and returns what to answer.
+func (sa *ikeSA) complain(err error) *wire.Notify {
+	sa.event(Failed, fmt.Sprintf("malformed request: %v", err), "")
+	return complaint(err)
 }
 
 // create answers CREATE_CHILD_SA: new keys for the IKE SA, new keys for a child, or a new child (RFC 7296 1.3).
 func (sa *ikeSA) create(c *content) []wire.Payload {
 	if c.sa == nil {
-		return sa.malformed(shapeChild.check(c))
+		return []wire.Payload{sa.complain(shapeChild.check(c))}
 	}
 	if c.sa.Proposals[0].Protocol == suite.IKE {
 		if err := shapeRekeyIKE.check(c); err != nil {
-			return sa.malformed(err)
+			return []wire.Payload{sa.complain(err)}
 		}
 		if sa.clash(theyRekeyIKE, nil) == refuse {
 			return notifyOf(wire.TEMPORARY_FAILURE)
@@ -139,7 +157,7 @@ func (sa *ikeSA) create(c *content) []wire.Payload {
 		return sa.answerRekeyIKE(c)
 	}
 	if err := shapeChild.check(c); err != nil {
-		return sa.malformed(err)
+		return []wire.Payload{sa.complain(err)}
 	}
 	n := c.notify(wire.REKEY_SA)
 	if n == nil {
@@ -161,14 +179,6 @@ func (sa *ikeSA) create(c *content) []wire.Payload {
 		return notifyOf(wire.TEMPORARY_FAILURE)
 	}
 	return sa.answerRekeyChild(c, old)
-}
-
-// malformed answers a request with payloads missing. The IKE SA ends with it (RFC 7296 2.21.3).
-func (sa *ikeSA) malformed(err error) []wire.Payload {
-	sa.event(Failed, fmt.Sprintf("malformed request: %v", err), "")
-	sa.state = &established{closing: true}
-	sa.timers[timerGiveUp] = sa.end.now
-	return notifyOf(wire.INVALID_SYNTAX)
 }
 
 // inform answers INFORMATIONAL: a Delete of the IKE SA or of children, errors, or nothing but a sign of life (RFC 7296
@@ -206,9 +216,6 @@ func (sa *ikeSA) deletedByPeer() {
 	conn, mattered := sa.conn, sa.successor == nil && sa.predecessor == nil
 	if mattered {
 		sa.event(Closed, "the peer closed the IKE SA", "")
-		for _, c := range sa.children {
-			c.closedByPeer = true
-		}
 	}
 	sa.linger()
 	if mattered && conn != nil {

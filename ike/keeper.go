@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 )
@@ -168,11 +169,11 @@ func (k *keeper) isCalling() bool {
 	return false
 }
 
-// hasChild reports whether a Child SA of a policy is up.
+// hasChild reports whether a Child SA of a policy is up, and not about to be closed.
 func (k *keeper) hasChild(cfg *Child) bool {
 	for _, sa := range k.end.order {
 		for _, c := range sa.children {
-			if c.cfg == cfg && !c.gone && !c.redundant && !(c.deleting && c.successor == nil) {
+			if c.cfg == cfg && !c.gone && !c.redundant && !c.deleting {
 				return true
 			}
 		}
@@ -321,16 +322,16 @@ func (k *keeper) reconcile(sa, other *ikeSA) {
 	if !other.isCurrent() || !other.localID.Equal(sa.localID) || !other.remoteID.Equal(sa.remoteID) {
 		return
 	}
-	crossed := other.initiator != sa.initiator && other.established.After(sa.born)
+	crossed := other.origin.called != sa.origin.called && other.origin.authenticated.After(sa.born)
 	switch {
 	case crossed:
 		// Both called at the same time. As with a rekey, the one with the lowest nonce is closed by who began it (RFC
 		// 7296 2.8.2).
 		loser := sa
-		if string(other.nonceMin) < string(sa.nonceMin) {
+		if bytes.Compare(other.origin.nonceMin, sa.origin.nonceMin) < 0 {
 			loser = other
 		}
-		if loser.initiator {
+		if loser.origin.called {
 			loser.close("the peer called at the same time")
 			k.end.touch(loser)
 		}
@@ -348,6 +349,12 @@ func (k *keeper) peerVanished() {
 // closedByPeer is called when the peer closed the IKE SA.
 func (k *keeper) closedByPeer() {
 	k.ended(func(c *Child) Action { return c.CloseAction })
+}
+
+// childClosed is called when the peer closed a child, and nothing replaces it.
+func (k *keeper) childClosed(cfg *Child) {
+	k.named(cfg.Name, func(c *keptChild) { c.once = cfg.CloseAction == Start && !c.held })
+	k.stale = true
 }
 
 func (k *keeper) ended(action func(*Child) Action) {

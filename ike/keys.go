@@ -125,14 +125,20 @@ func (k *keys) wipeAuth() {
 	k.pi, k.pr = nil, nil
 }
 
+// wipeSecrets forgets what no message needs: an IKE SA that is closed derives nothing any more.
+func (k *keys) wipeSecrets() {
+	k.wipeAuth()
+	clear(k.d)
+	k.d = nil
+}
+
 // wipe forgets all that can be forgotten; the key schedules inside the ciphers go with the garbage.
 func (k *keys) wipe() {
 	if k == nil {
 		return
 	}
-	k.wipeAuth()
-	clear(k.d)
-	k.d, k.in, k.out = nil, nil, nil
+	k.wipeSecrets()
+	k.in, k.out = nil, nil
 }
 
 func clone(b []byte) []byte { return append([]byte(nil), b...) }

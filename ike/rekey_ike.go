@@ -187,6 +187,7 @@ func (sa *ikeSA) descend(initiator bool, ours, theirs uint64, chosen suite.Propo
 	next := sa.end.newSA(initiator, ours, theirs, sa.path)
 	next.conn, next.nat = sa.conn, sa.nat
 	next.localID, next.remoteID, next.secret = sa.localID, sa.remoteID, sa.secret
+	next.origin = sa.origin
 	in.spiI, in.spiR = next.spiI, next.spiR
 	next.predecessor = sa
 	next.state = &established{}
@@ -282,14 +283,14 @@ func (sa *ikeSA) answerRekeyIKE(c *content) []wire.Payload {
 		sa.event(Warned, "no common proposal for rekeying the IKE SA: the peer offers "+proposalList(offers), "configured is "+proposalList(sa.conn.Proposals))
 		return notifyOf(wire.NO_PROPOSAL_CHOSEN)
 	}
+	peer := binary.BigEndian.Uint64(numbered[i].SPI)
+	if peer == 0 {
+		return notifyOf(wire.INVALID_SYNTAX)
+	}
 	in := keyInput{nonceI: clone(c.nonce.Data), nonceR: sa.end.random(nonceLen)}
 	ke, refusal := sa.answerKE(c, chosen, &in)
 	if refusal != nil {
 		return []wire.Payload{refusal}
-	}
-	peer := binary.BigEndian.Uint64(numbered[i].SPI)
-	if peer == 0 {
-		return notifyOf(wire.INVALID_SYNTAX)
 	}
 	spi := sa.end.newSPI()
 	next := sa.descend(false, spi, peer, chosen, in)

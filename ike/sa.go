@@ -30,8 +30,10 @@ type ikeSA struct {
 
 	localID, remoteID ident.ID
 	secret            string // how the secret was found, in words
-	// born is when the first message was sent or came; established when both ends were authenticated.
+	// born is when the first message was sent or came; established when it was complete.
 	born, established time.Time
+	origin            origin
+	initial           initialKey // of the first request, if it was the peer's
 	heard             time.Time
 	received          uint64   // packets of all children at the time of the last look
 	nonces            keyInput // Ni and Nr of IKE_SA_INIT, for the child in IKE_AUTH (RFC 7296 2.17)
@@ -44,6 +46,13 @@ type ikeSA struct {
 	children []*childSA
 
 	touched, removed bool
+}
+
+// origin is what an IKE SA has from the IKE_SA_INIT and IKE_AUTH that it goes back to; successors inherit it.
+type origin struct {
+	called        bool // we sent IKE_SA_INIT
+	authenticated time.Time
+	nonceMin      []byte
 }
 
 // state is what an IKE SA waits for.
@@ -170,6 +179,9 @@ func (sa *ikeSA) remove() {
 	sa.removed = true
 	e := sa.end
 	delete(e.sas, sa.spi())
+	if e.initial[sa.initial] == sa {
+		delete(e.initial, sa.initial)
+	}
 	for i, other := range e.order {
 		if other == sa {
 			e.order = append(e.order[:i:i], e.order[i+1:]...)
@@ -206,7 +218,7 @@ func (sa *ikeSA) linger() {
 	sa.abandonOutstanding()
 	sa.timers = timers{timerGiveUp: sa.end.now.Add(lingerTime)}
 	sa.state = lingering{}
-	sa.keys.wipeAuth()
+	sa.keys.wipeSecrets()
 }
 
 // follow moves the IKE SA to the path of an authentic, new packet (RFC 7296 2.23).
@@ -273,9 +285,6 @@ func (sa *ikeSA) dead() {
 		return
 	}
 	sa.event(Failed, "the peer does not answer any more", "")
-	for _, c := range sa.children {
-		c.lost = true
-	}
 	conn := sa.conn
 	sa.remove()
 	if conn != nil {

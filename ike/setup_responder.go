@@ -16,7 +16,6 @@ import (
 
 // expectAuth waits for the IKE_AUTH request.
 type expectAuth struct {
-	key  initialKey
 	from netip.Addr
 	// response is the answer to IKE_SA_INIT, for when the request is repeated.
 	response []byte
@@ -35,8 +34,7 @@ func (e *Endpoint) respond(d Datagram) {
 	if errors.As(err, &critical) {
 		e.drop(d, "IKE_SA_INIT with an unknown critical payload")
 		if h, herr := wire.ParseHeader(d.Data); herr == nil {
-			n, _ := complaint(err)
-			e.refuse(d, h, n)
+			e.refuse(d, h, complaint(err))
 		}
 		return
 	}
@@ -56,7 +54,7 @@ func (e *Endpoint) respond(d Datagram) {
 		e.drop(d, "shutting down")
 		return
 	}
-	if len(e.initial) >= maxHalfOpen || e.halfOpen[d.Path.Remote.Addr()] >= maxHalfOpenPerAddress {
+	if e.halfOpenAll >= maxHalfOpen || e.halfOpen[d.Path.Remote.Addr()] >= maxHalfOpenPerAddress {
 		e.drop(d, "too many half-open IKE SAs")
 		return
 	}
@@ -126,6 +124,12 @@ func (e *Endpoint) acceptInit(d Datagram, h wire.Header, c *content, conns []*Co
 		e.drop(d, "key exchange of an unknown group")
 		return
 	}
+	nat := natSituation(h, c, d.Path)
+	if !nat.Supported {
+		e.event(d, "the peer does not do NAT traversal", "Culvert carries ESP in UDP only: enable NAT traversal (UDP encapsulation) on the peer")
+		e.refuse(d, h, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN})
+		return
+	}
 	public, shared, err := ke.Answer(e.cfg.Rand, c.ke.Data)
 	if err != nil {
 		e.event(d, "the peer sends an invalid public value", "")
@@ -134,7 +138,7 @@ func (e *Endpoint) acceptInit(d Datagram, h wire.Header, c *content, conns []*Co
 	}
 	nonce := e.random(nonceLen)
 	sa := e.newSA(false, e.newSPI(), h.SPIi, d.Path)
-	sa.nat = natSituation(h, c, d.Path)
+	sa.nat = nat
 	in := keyInput{nonceI: clone(c.nonce.Data), nonceR: nonce, spiI: sa.spiI, spiR: sa.spiR, shared: shared}
 	if !sa.takeKeys(chosen, in, nil) {
 		return
@@ -144,7 +148,7 @@ func (e *Endpoint) acceptInit(d Datagram, h wire.Header, c *content, conns []*Co
 	payloads = append(payloads, natDetection(sa.spiI, sa.spiR, d.Path)...)
 	response := wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, true), payloads)
 	s := &expectAuth{
-		key: initialKey{h.SPIi, d.Path.Remote}, from: d.Path.Remote.Addr(),
+		from:         d.Path.Remote.Addr(),
 		response:     response,
 		signed:       append(clone(response), in.nonceI...),
 		signedByPeer: append(clone(d.Data), nonce...),
@@ -152,18 +156,17 @@ func (e *Endpoint) acceptInit(d Datagram, h wire.Header, c *content, conns []*Co
 	}
 	sa.state = s
 	sa.timers[timerGiveUp] = e.now.Add(halfOpenTime)
-	e.initial[s.key] = sa
+	sa.initial = initialKey{h.SPIi, d.Path.Remote}
+	e.initial[sa.initial] = sa
 	e.halfOpen[s.from]++
+	e.halfOpenAll++
 	e.send(d.Path, response)
 }
 
 // leave takes the IKE SA off the accounts of the half-open ones.
 func (s *expectAuth) leave(sa *ikeSA) {
 	e := sa.end
-	if e.initial[s.key] != sa {
-		return
-	}
-	delete(e.initial, s.key)
+	e.halfOpenAll--
 	if e.halfOpen[s.from]--; e.halfOpen[s.from] <= 0 {
 		delete(e.halfOpen, s.from)
 	}
@@ -199,8 +202,7 @@ func (s *expectAuth) message(sa *ikeSA, d Datagram, m *wire.Message) {
 		err = shapeAuthRequest.check(c)
 	}
 	if err != nil {
-		n, _ := complaint(err)
-		sa.rejectAuth(n, "malformed IKE_AUTH: "+err.Error(), "")
+		sa.rejectAuth(complaint(err), "malformed IKE_AUTH: "+err.Error(), "")
 		return
 	}
 	s.authenticate(sa, c)
@@ -322,7 +324,10 @@ func (s *expectAuth) strangers(sa *ikeSA, c *content) (local ident.ID, remedy st
 	var hints []string
 	for _, conn := range s.candidates {
 		if conn.RemoteID.Match(c.idi.ID) != ident.NoMatch {
-			if c.idr != nil {
+			if match, _ := sa.matchLocal(conn, c); match != ident.NoMatch {
+				// What was agreed upon is of another connection: IKE_SA_INIT does not tell who is calling.
+				hints = append(hints, fmt.Sprintf("connection %s is for this peer, but its proposals do not allow what the peer offers, %v: make them the same on both sides", conn.Name, sa.proposal))
+			} else if c.idr != nil {
 				hints = append(hints, fmt.Sprintf("connection %s fits the peer, but our identity there is %v: set local.id = %v here or remote.id on the peer", conn.Name, orAddress(conn.LocalID), c.idr.ID))
 			}
 			continue
@@ -356,7 +361,7 @@ func (e *Endpoint) initialContact(sa *ikeSA) {
 		return
 	}
 	for _, other := range append([]*ikeSA(nil), e.order...) {
-		if other == sa || !other.isEstablished() || other.established.After(sa.born) {
+		if other == sa || !other.isEstablished() || other.origin.authenticated.After(sa.born) {
 			continue
 		}
 		if other.localID.Equal(sa.localID) && other.remoteID.Equal(sa.remoteID) {

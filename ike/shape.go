@@ -67,13 +67,13 @@ func isAuthentic(err error) bool {
 	return errors.As(err, &syntax) || errors.As(err, &critical)
 }
 
-// complaint is the error notify for a request that cannot be read (RFC 7296 2.5, 2.21.3); fatal if the IKE SA ends with it.
-func complaint(err error) (n *wire.Notify, fatal bool) {
+// complaint is the error notify for a request that cannot be read (RFC 7296 2.5, 2.21.3).
+func complaint(err error) *wire.Notify {
 	var critical *wire.UnknownCritical
 	if errors.As(err, &critical) {
-		return &wire.Notify{Kind: wire.UNSUPPORTED_CRITICAL_PAYLOAD, Data: []byte{byte(critical.Type)}}, false
+		return &wire.Notify{Kind: wire.UNSUPPORTED_CRITICAL_PAYLOAD, Data: []byte{byte(critical.Type)}}
 	}
-	return &wire.Notify{Kind: wire.INVALID_SYNTAX}, true
+	return &wire.Notify{Kind: wire.INVALID_SYNTAX}
 }
 
 // shape is what a message must carry to be acted upon.

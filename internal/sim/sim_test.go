@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -120,10 +121,13 @@ func (s *scene) report() {
 	if err := s.Err(); err != nil {
 		s.t.Errorf("%v", err)
 	}
-	if s.t.Failed() {
+	if _, drawn := pictures.LoadOrStore(s.t, true); s.t.Failed() && !drawn {
 		s.draw()
 	}
 }
+
+// pictures are the tests whose last scene was looked at: of several in one test the last one is the one that failed.
+var pictures sync.Map
 
 func (s *scene) draw() {
 	dir := s.t.ArtifactDir()
