@@ -5,17 +5,23 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/culvert-vpn/culvert/ike"
 	"github.com/culvert-vpn/culvert/internal/inet"
+	"github.com/culvert-vpn/culvert/natt"
 	"github.com/culvert-vpn/culvert/ts"
 	"github.com/culvert-vpn/culvert/tun"
 	"github.com/culvert-vpn/culvert/tun/tuntest"
+	"github.com/culvert-vpn/culvert/udp/udptest"
 )
 
 // brokenQueue is a queue of a device that is gone.
@@ -299,4 +305,152 @@ func TestDropNames(t *testing.T) {
 			t.Errorf("dropOfDevice(%v) = %v", c.err, got)
 		}
 	}
+}
+
+// The network marks congestion in the outer header; the mark comes out in the inner one if its sender understands it,
+// and as a loss if not.
+func TestCongestion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := &nat{public: public}
+		net := udptest.NewNetwork()
+		net.Hook(box.hook)
+		var seen byte
+		net.Hook(func(p *udptest.Packet) bool {
+			if len(p.Data) > 200 {
+				seen = p.TOS
+				p.TOS |= 3
+			}
+			return true
+		})
+		a := start(t, net, addrA, confA)
+		synctest.Wait()
+		b := start(t, net, addrB, confB)
+		b.up()
+		a.up()
+		withTOS := func(tos byte) []byte {
+			p := ping(hostB, hostA, string(make([]byte, 300)))
+			p[1] = tos
+			p[10], p[11] = 0, 0
+			binary.BigEndian.PutUint16(p[10:], inet.Checksum(p[:20]))
+			return p
+		}
+		b.send(withTOS(0xb8 | 2)) // EF, ECT(0)
+		a.wants(withTOS(0xb8 | 3))
+		if seen != 0xb8|2 {
+			t.Errorf("the outer TOS is %#x", seen)
+		}
+		b.send(withTOS(0xb8))
+		a.wantsNothing()
+		if n := a.drops(DropCongestion); n != 1 {
+			t.Errorf("%s = %d", DropCongestion, n)
+		}
+		finish(t, b, a)
+	})
+}
+
+// A tunnel at rest keeps the NAT's mapping alive, one in use does not need to.
+func TestKeepalives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b, _ := pair(t, confA, confB)
+		b.up()
+		a.up()
+		counts := func() uint64 { synctest.Wait(); return a.g.Status().KeepalivesIn }
+		time.Sleep(5 * time.Minute)
+		idle := counts()
+		if idle < 14 || idle != b.g.Status().KeepalivesOut || a.g.Status().KeepalivesOut != 0 {
+			t.Errorf("in five minutes of rest A got %d keepalives, B sent %d, A sent %d", idle, b.g.Status().KeepalivesOut, a.g.Status().KeepalivesOut)
+		}
+		for range 100 {
+			time.Sleep(3 * time.Second)
+			b.send(ping(hostB, hostA, "not at rest"))
+		}
+		if busy := counts() - idle; busy > 1 {
+			t.Errorf("in five minutes of traffic A got %d keepalives", busy)
+		}
+		finish(t, b, a)
+	})
+}
+
+// The SAs are rekeyed by the number of packets, in time for none to be lost.
+func TestRekeyByPackets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b, _ := pair(t, confA, replace(confB, "start_action = start", "start_action = start\n        rekey_packets = 100\n        life_packets = 150\n        rand_packets = 0"))
+		b.up()
+		a.up()
+		for i := range 500 {
+			packet := ping(hostB, hostA, fmt.Sprint("packet ", i))
+			b.send(packet)
+			a.wants(packet)
+		}
+		rekeys := 0
+		for _, ev := range b.events {
+			if ev.Kind == ike.ChildRekeyed {
+				rekeys++
+			}
+		}
+		if rekeys != 5 {
+			t.Errorf("500 packets led to %d rekeys", rekeys)
+		}
+		finish(t, b, a)
+	})
+}
+
+// Nothing that is logged at any level gives a secret away, and a flood of strangers does not flood the log.
+func TestLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		box := &nat{public: public}
+		net := udptest.NewNetwork()
+		net.Hook(box.hook)
+		a := start(t, net, addrA, confA, WithLogger(slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+		synctest.Wait()
+		b := start(t, net, addrB, confB)
+		b.up()
+		for range 200 {
+			_ = a.g.do(t.Context(), func(c *control) {
+				c.mail.datagram(natt.Path{Local: netip.AddrPortFrom(addrA, 500), Remote: netip.MustParseAddrPort("198.51.100.1:500")}, ikeMessage(1, 2, 0))
+			})
+			time.Sleep(10 * time.Millisecond)
+		}
+		finish(t, b, a)
+		log := text.String()
+		for _, want := range []string{"msg=established", "connection=to-b", "remote-id=@foo", "peer=192.0.2.10:4500", "msg=child-up", "spi-in=", "msg=closed"} {
+			if !strings.Contains(log, want) {
+				t.Errorf("the log lacks %s:\n%s", want, log)
+			}
+		}
+		if strings.Contains(log, "qwerty") {
+			t.Error("the log tells the secret")
+		}
+		if n := strings.Count(log, "msg=dropped"); n < 1 || n > 4 {
+			t.Errorf("%d lines for 200 messages of a stranger in 2 s", n)
+		}
+	})
+}
+
+// The outer path may be IPv6, and IPv6 may be inside.
+func TestIPv6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		outerA, outerB := netip.MustParseAddr("2001:db8::a"), netip.MustParseAddr("2001:db8::b")
+		innerA, innerB := netip.MustParseAddr("fd00:a::1"), netip.MustParseAddr("fd00:b::1")
+		six := func(conf string) string {
+			return strings.NewReplacer("203.0.113.1", "2001:db8::a", "10.103.0.0/24", "fd00:a::/64", "10.104.0.0/24", "fd00:b::/64").Replace(conf)
+		}
+		net := udptest.NewNetwork()
+		a := start(t, net, outerA, six(confA))
+		synctest.Wait()
+		b := start(t, net, outerB, six(confB))
+		b.up()
+		a.up()
+		there := ping(innerB, innerA, "six in six")
+		b.send(there)
+		a.wants(there)
+		mtu := b.g.Status().Connections[0].IKE[0].Children[0].MTU
+		b.send(ping(innerB, innerA, string(make([]byte, mtu))))
+		a.wantsNothing()
+		if got := b.received(); len(got) != 1 || got[0][6] != inet.ProtoICMPv6 || got[0][40] != 2 || int(binary.BigEndian.Uint32(got[0][44:])) != mtu {
+			t.Errorf("the answer to a packet that is too big: %x", got)
+		}
+		finish(t, b, a)
+	})
 }

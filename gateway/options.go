@@ -43,8 +43,8 @@ type Conns struct {
 // WithLogger has the gateway log; without it, it does not. Secrets are never logged.
 func WithLogger(l *slog.Logger) Option { return func(o *options) { o.log = l } }
 
-// WithTUN brings the queues on which packets to be protected come in and unprotected ones go out. The gateway closes
-// them in the end. Without it the gateway makes a TUN device.
+// WithTUN brings the queues on which packets to be protected come in and unprotected ones go out, as superpackets too
+// unless WithoutOffload is given. The gateway closes them in the end. Without it the gateway makes a TUN device.
 func WithTUN(queues ...tun.Queue) Option { return func(o *options) { o.queues = queues } }
 
 // WithConns brings the sockets. The gateway closes them in the end. Without it the gateway listens on UDP ports 500

@@ -154,8 +154,8 @@ func (r *resolver) choose(a addresses) (path natt.Path, mtu int, err error) {
 
 // pathTo finds our end of the path to an address.
 func (r *resolver) pathTo(c *ike.Connection, remote netip.Addr) (natt.Path, int, error) {
-	// Any other port than 500 is one where the non-ESP marker is expected.
-	p := natt.Path{Remote: netip.AddrPortFrom(remote, c.RemotePort), NATT: c.LocalPort != natt.Port || c.RemotePort != natt.Port}
+	// At any other port than 500 the peer expects the non-ESP marker, and at 500 it does not.
+	p := natt.Path{Remote: netip.AddrPortFrom(remote, c.RemotePort), NATT: c.RemotePort != natt.Port}
 	local, mtu, err := r.local(c, p)
 	if err != nil {
 		return p, 0, err
@@ -174,17 +174,18 @@ func (r *resolver) local(c *ike.Connection, p natt.Path) (netip.Addr, int, error
 	remote := p.Remote.Addr()
 	local, mtu, err := r.route(p)
 	for _, prefix := range c.LocalAddrs {
-		if prefix.Addr().Is4() == remote.Is4() && (err == nil && prefix.Contains(local) || prefix.IsSingleIP()) {
-			if !prefix.Contains(local) {
-				local = prefix.Addr()
-			}
-			return local, max(mtu, 0), nil
+		switch {
+		case prefix.Addr().Is4() != remote.Is4():
+		case err == nil && prefix.Contains(local):
+			return local, mtu, nil
+		case prefix.IsSingleIP():
+			return prefix.Addr(), mtu, nil
 		}
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return local, 0, fmt.Errorf("there is no way to the peer %s: %w", remote, err)
-	}
-	if len(c.LocalAddrs) > 0 {
+	case len(c.LocalAddrs) > 0:
 		return local, 0, fmt.Errorf("the way to the peer %s leaves from %s, which local_addrs does not allow", remote, local)
 	}
 	return local, mtu, nil

@@ -227,11 +227,14 @@ type RequestError struct{ Text, Remedy string }
 // Error is the text and the remedy.
 func (e *RequestError) Error() string { return strings.TrimSuffix(e.Text+"; "+e.Remedy, "; ") }
 
+// ErrNotRunning is wrapped by the errors of a Client that finds nobody to speak to.
+var ErrNotRunning = errors.New("no culvert is running here")
+
 // dialError says in one sentence why there is nobody to speak to.
 func dialError(socket string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("no culvert is running here (nobody listens on %s): start it with `culvert run`", socket)
+		return fmt.Errorf("%w (nobody listens on %s): start it with `culvert run`", ErrNotRunning, socket)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("the control socket %s is for root only: use sudo", socket)
 	}

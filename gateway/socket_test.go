@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -91,7 +92,7 @@ func TestControlSocket(t *testing.T) {
 	if _, err := os.Stat(c.Socket); !os.IsNotExist(err) {
 		t.Errorf("the socket is left: %v", err)
 	}
-	if _, err := c.Status(ctx); err == nil || !strings.Contains(err.Error(), "no culvert is running") {
+	if _, err := c.Status(ctx); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("status without a gateway: %v", err)
 	}
 }
@@ -201,4 +202,30 @@ func TestResolverAddresses(t *testing.T) {
 	if path, _, err := r.pathTo(&conn, addrA); err != nil || !path.NATT || path.Local.Port() != 4500 {
 		t.Errorf("another port than 500: %v, %v", path, err)
 	}
+}
+
+// Requests come from whoever runs as root, which is no reason to trust that they are well-formed.
+func FuzzRequest(f *testing.F) {
+	for _, s := range []string{
+		`{"cmd":"status"}`, `{"cmd":"up","conn":"to-a","child":"net","timeout":1.5}`, `{"cmd":"up","timeout":1e999}`,
+		`[]`, `{`, "", "\x00", strings.Repeat("[", 100), strings.Repeat(" ", maxRequest+1),
+	} {
+		f.Add([]byte(s + "\n"))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := readRequest(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		if i := bytes.IndexByte(b, '\n'); i < 0 || i >= maxRequest {
+			t.Fatalf("a request of more than a line was taken: %+v", r)
+		}
+		again, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if same, err := readRequest(bytes.NewReader(append(again, '\n'))); len(again) < maxRequest && (err != nil || same != r) {
+			t.Fatalf("%+v reads back as %+v, %v", r, same, err)
+		}
+	})
 }
