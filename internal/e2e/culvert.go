@@ -32,7 +32,7 @@ func (p *Program) Configure(conf string) error {
 	return os.WriteFile(filepath.Join(p.dir, "culvert.conf"), []byte(conf), 0o600)
 }
 
-// Keylog is the directory into which the daemon writes its keys.
+// Keylog is the directory into which the daemon writes its keys, as tables of Wireshark's.
 func (p *Program) Keylog() string { return filepath.Join(p.dir, "keys") }
 
 // Start starts the daemon. It does not wait for it to be ready.

@@ -14,6 +14,8 @@ import (
 type Keys struct {
 	IKE []IKEKeys
 	ESP []ESPKeys
+	// Profile is a directory of Wireshark's with tables of further keys, under that of the scenario; "" for none.
+	Profile string
 }
 
 // IKEKeys are the keys of an IKE SA. Algorithms have the names of the IANA registry with the key length, such as
@@ -92,7 +94,15 @@ func (c *Capture) Decode(keys Keys, fields ...string) (Frames, error) {
 	for _, field := range slices.Concat(columns, fields) {
 		args = append(args, "-e", field)
 	}
-	tshark := Command{Path: "/usr/bin/tshark", Args: args, Env: []string{"HOME=/tmp"}, Run: filepath.Dir(c.Path)}
+	env := []string{"HOME=/tmp"}
+	if keys.Profile != "" {
+		profile, err := filepath.Rel(filepath.Dir(c.Path), keys.Profile)
+		if err != nil {
+			return nil, err
+		}
+		env = append(env, "WIRESHARK_CONFIG_DIR=/run/"+profile)
+	}
+	tshark := Command{Path: "/usr/bin/tshark", Args: args, Env: env, Run: filepath.Dir(c.Path)}
 	out, err := c.host.Run(tshark)
 	if err != nil {
 		return nil, err

@@ -80,7 +80,11 @@ func (c call) up(connection, child string) (saA, saB SA) {
 		c.fail("%v", err)
 		c.FailNow()
 	}
-	return c.agree(connection, child)
+	saA, saB = c.agree(connection, child)
+	if saA.Initiator != c.byA {
+		c.fail("the wrong side initiated: %+v", saA)
+	}
+	return saA, saB
 }
 
 // agree checks that each gateway has one IKE SA with one Child SA, and that these are two views of the same thing.
@@ -90,7 +94,7 @@ func (c call) agree(connection, child string) (saA, saB SA) {
 	saB, childB := c.only(c.b, connection, child)
 	switch {
 	case saA.SPIi == 0 || saA.SPIr == 0 || saA.SPIi != saB.SPIi || saA.SPIr != saB.SPIr,
-		saA.Initiator != c.byA, saB.Initiator == c.byA, !sameWords(saA.Proposal, saB.Proposal):
+		saA.Initiator == saB.Initiator, !sameWords(saA.Proposal, saB.Proposal):
 		c.fail("the gateways disagree on the IKE SA:\n%+v\n%+v", saA, saB)
 	case childA.SPIIn == 0 || childA.SPIOut == 0 || childA.SPIIn != childB.SPIOut || childA.SPIOut != childB.SPIIn,
 		!childA.UDP || !childB.UDP, !sameWords(childA.Proposal, childB.Proposal),
@@ -100,16 +104,17 @@ func (c call) agree(connection, child string) (saA, saB SA) {
 	return saA, saB
 }
 
-// only is a gateway's one established IKE SA of a connection, with its one installed Child SA. What was replaced may
-// still be on its way out.
+// only is a gateway's one IKE SA of a connection, with its one Child SA that carries traffic. One that was rekeyed may
+// still be there for packets that are late; it is left out.
 func (c call) only(p Peer, connection, child string) (sa SA, ch Child) {
 	c.Helper()
 	await(c.T, p, func(sas []SA) bool {
 		established, installed := Established(sas, connection), Installed(sas, child)
-		if len(established) != 1 || len(installed) != 1 || len(sas) != 1 || len(sas[0].Children) != 1 {
+		if len(established) != 1 || len(installed) != 1 || len(sas) != 1 {
 			return false
 		}
 		sa, ch = established[0], installed[0]
+		sa.Children = installed
 		return true
 	})
 	return sa, ch
@@ -194,31 +199,42 @@ type end struct {
 func numbered(n int, name string) pact {
 	return pact{
 		name:   name,
-		a:      end{"203.0.113.1", "@a-" + name, fmt.Sprintf("10.103.%d.0/24", n)},
-		b:      end{"192.0.2.10", "@b-" + name, fmt.Sprintf("10.104.%d.0/24", n)},
+		a:      end{"203.0.113.1", "@a-" + name, site(103, n)},
+		b:      end{"192.0.2.10", "@b-" + name, site(104, n)},
 		secret: "the secret of " + name,
 	}
 }
 
-// subnets adds networks to both sites.
+// site and site6 are the nth further network of the site with this number: 103 is A's, 104 B's.
+func site(number, n int) string  { return fmt.Sprintf("10.%d.%d.0/24", number, n) }
+func site6(number, n int) string { return fmt.Sprintf("fd00:%d:0:%x::/64", number, n) }
+
+// subnets adds networks to both sites. The first address is the gateway's, the second the client's.
 func (r *Reference) subnets(count int) {
-	for n := range count {
-		for _, site := range []struct {
-			*Gateway
-			number int
-		}{{r.A, 103}, {r.B, 104}} {
-			site.Host.Configure(site.Client.Name, []string{fmt.Sprintf("10.%d.%d.1/24", site.number, n+1)})
-			site.Client.Configure(site.Host.Name, []string{fmt.Sprintf("10.%d.%d.2/24", site.number, n+1)})
+	for n := 1; n <= count; n++ {
+		for number, g := range map[int]*Gateway{103: r.A, 104: r.B} {
+			var ofGateway, ofClient []string
+			for _, network := range []string{site(number, n), site6(number, n)} {
+				prefix := netip.MustParsePrefix(network)
+				first := prefix.Addr().Next()
+				ofGateway = append(ofGateway, netip.PrefixFrom(first, prefix.Bits()).String())
+				ofClient = append(ofClient, netip.PrefixFrom(first.Next(), prefix.Bits()).String())
+			}
+			g.Host.Configure(g.Client.Name, ofGateway)
+			g.Client.Configure(g.Host.Name, ofClient)
 		}
 	}
 }
 
-// use sends echo requests between the networks of a pact, and checks that they were counted.
+// use sends echo requests between all networks of a pact, and checks that they were counted.
 func (c call) use(p pact, count int) {
 	c.Helper()
-	client := func(e end) netip.Addr { return netip.MustParsePrefix(e.nets).Addr().Next().Next() }
-	c.pingBetween(client(p.a), client(p.b), count)
-	c.carried(p.name, p.name, uint64(count))
+	netsA, netsB := strings.Split(p.a.nets, ","), strings.Split(p.b.nets, ",")
+	client := func(network string) netip.Addr { return netip.MustParsePrefix(network).Addr().Next().Next() }
+	for i := range netsA {
+		c.pingBetween(client(netsA[i]), client(netsB[i]), count)
+	}
+	c.carried(p.name, p.name, uint64(count*len(netsA)))
 }
 
 // confs are the configurations of A and of B with these connections.
