@@ -83,6 +83,13 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer edges.close()
+	var server *server
+	if g.options.control != "" { // before the host is touched: another gateway may be behind the socket
+		if server, err = listenControl(g.options.control, g); err != nil {
+			return err
+		}
+		defer server.close()
+	}
 	c := newControl(g, edges, mtu)
 	if host := g.options.host; host != nil {
 		defer func() { err = errors.Join(err, host.Close()) }()
@@ -97,12 +104,7 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	if g.options.control != "" {
-		server, err := listenControl(g.options.control, g)
-		if err != nil {
-			return err
-		}
-		defer server.close()
+	if server != nil {
 		for range controlClients {
 			goroutines.Go(func() { server.serve(running) })
 		}
