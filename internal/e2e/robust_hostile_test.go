@@ -88,6 +88,8 @@ const (
 	initExchange, authExchange, inform  = 34, 35, 37
 	fromInitiator, isResponse           = 0x08, 0x20
 	payloadSA, payloadKE, payloadNonce  = 33, 34, 40
+	payloadNotify                       = 41
+	natSource, natDestination           = 16388, 16389
 	payloadSK                           = 46
 	groupMODP1024, groupX25519          = 2, 31
 	transformAES256GCM, transformSHA256 = 20, 5
@@ -103,7 +105,12 @@ func firstMessage(spi uint64, group byte, public, nonce []byte) []byte {
 	proposal := append([]byte{0, 0, 0, byte(8 + len(transforms)), 1, 1, 0, 3}, transforms...)
 	body := payload(payloadKE, proposal)
 	body = append(body, payload(payloadNonce, append([]byte{0, group, 0, 0}, public...))...)
-	body = append(body, payload(0, nonce)...)
+	body = append(body, payload(payloadNotify, nonce)...)
+	natDetection := make([]byte, 4+20) // of a peer behind a NAT: no hash of addresses is zero
+	binary.BigEndian.PutUint16(natDetection[2:], natSource)
+	body = append(body, payload(payloadNotify, natDetection)...)
+	binary.BigEndian.PutUint16(natDetection[2:], natDestination)
+	body = append(body, payload(0, natDetection)...)
 	return header(spi, 0, payloadSA, version2, initExchange, fromInitiator, 0, body)
 }
 
