@@ -112,7 +112,7 @@ func (s *expectInitReply) send(sa *ikeSA) {
 	sa.transmit(&request{bytes: wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, false), payloads)})
 }
 
-// natDetection are the two notifies of RFC 7296 2.23. The source never matches, so that the peer encapsulates ESP in
+// natDetection are the two notifies of RFC 7296 2.23, and who we are. The source never matches, so that the peer encapsulates ESP in
 // UDP: a user-space daemon cannot count on receiving IP protocol 50.
 func natDetection(spiI, spiR uint64, p natt.Path) []wire.Payload {
 	src := natt.ForcedSource(spiI, spiR, p.Local)
@@ -120,6 +120,7 @@ func natDetection(spiI, spiR uint64, p natt.Path) []wire.Payload {
 	return []wire.Payload{
 		&wire.Notify{Kind: wire.NAT_DETECTION_SOURCE_IP, Data: src[:]},
 		&wire.Notify{Kind: wire.NAT_DETECTION_DESTINATION_IP, Data: dst[:]},
+		&wire.Vendor{Data: []byte(vendorID)},
 	}
 }
 
@@ -135,7 +136,9 @@ func natSituation(h wire.Header, c *content, p natt.Path) natt.Situation {
 			dst = n.Data
 		}
 	}
-	return natt.Detect(h.SPIi, h.SPIr, p, src, dst)
+	s := natt.Detect(h.SPIi, h.SPIr, p, src, dst)
+	s.Certain = s.Supported && c.culvert
+	return s
 }
 
 func (s *expectInitReply) message(sa *ikeSA, d Datagram, m *wire.Message) {

@@ -20,7 +20,13 @@ type content struct {
 	tsi, tsr *wire.TS
 	notifies []*wire.Notify
 	deletes  []*wire.Delete
+	// culvert: the peer says that it is one of us.
+	culvert bool
 }
+
+// vendorID tells another Culvert in which form we force UDP encapsulation, so that it knows for certain whether we are behind a
+// NAT (RFC 7296 3.12).
+const vendorID = "Culvert"
 
 // collect puts payloads in their places. A payload that can stand once must not stand twice.
 func collect(payloads []wire.Payload) (*content, error) {
@@ -52,6 +58,8 @@ func collect(payloads []wire.Payload) (*content, error) {
 			c.notifies = append(c.notifies, p)
 		case *wire.Delete:
 			c.deletes = append(c.deletes, p)
+		case *wire.Vendor:
+			c.culvert = c.culvert || string(p.Data) == vendorID
 		}
 		if twice {
 			return nil, &wire.SyntaxError{Payload: p.Type(), Reason: "stands twice"}

@@ -50,6 +50,9 @@ type Situation struct {
 	// RemoteForces: the peer's source notification is one that can never match: it demands UDP
 	// encapsulation. If RemoteNAT is set as well, the notification hides whether there is a NAT.
 	RemoteForces bool
+	// Certain: the peer is known to force encapsulation in the form of ForcedSource only, so that RemoteNAT is
+	// neither a guess nor hidden. The caller sets it.
+	Certain bool
 }
 
 // Detect judges the NAT detection notifications of an IKE_SA_INIT message that arrived along path: src is
@@ -103,6 +106,10 @@ func (s Situation) String() string {
 	hidden := s.RemoteNAT && s.RemoteForces
 	var text string
 	switch {
+	case s.Certain && s.LocalNAT && peer:
+		text = "both we and the peer are behind a NAT"
+	case s.Certain && peer:
+		text = "the peer is behind a NAT"
 	case s.LocalNAT && peer:
 		text = "we are behind a NAT, and the peer is behind a NAT or forces UDP encapsulation"
 	case s.LocalNAT:

@@ -96,6 +96,21 @@ func TestDetect(t *testing.T) {
 	}
 }
 
+// Of a peer whose way to force encapsulation is known, nothing is in doubt.
+func TestCertain(t *testing.T) {
+	for words, s := range map[string]Situation{
+		"the peer is behind a NAT":                               {RemoteNAT: true},
+		"both we and the peer are behind a NAT":                  {LocalNAT: true, RemoteNAT: true},
+		"we are behind a NAT, the peer forces UDP encapsulation": {LocalNAT: true, RemoteForces: true},
+		"no NAT, the peer forces UDP encapsulation":              {RemoteForces: true},
+	} {
+		s.Supported, s.Certain = true, true
+		if s.String() != words {
+			t.Errorf("%+v: %q, want %q", s, s, words)
+		}
+	}
+}
+
 func TestDetectMissingAndMalformed(t *testing.T) {
 	path := Path{Local: ap("203.0.113.1:500"), Remote: ap("198.51.100.1:500")}
 	local, remote := Hash(spiI, spiR, path.Local), Hash(spiI, spiR, path.Remote)

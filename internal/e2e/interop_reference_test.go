@@ -92,13 +92,18 @@ func (c call) situation(p Peer, sa SA, peer Peer, here, there *Gateway) {
 	}
 	connection, err := gateway.Connection("site")
 	Must(c.T, err)
-	_, open := peer.(*Culvert)
 	words := map[[2]bool]string{
 		{false, false}: "no NAT, the peer forces UDP encapsulation",
-		{false, true}:  "the peer is behind a NAT or forces UDP encapsulation",
+		{false, true}:  "the peer is behind a NAT",
 		{true, false}:  "we are behind a NAT, the peer forces UDP encapsulation",
-		{true, true}:   "we are behind a NAT, and the peer is behind a NAT or forces UDP encapsulation",
-	}[[2]bool{here.NAT != nil, there.NAT != nil || !open}]
+		{true, true}:   "both we and the peer are behind a NAT",
+	}[[2]bool{here.NAT != nil, there.NAT != nil}]
+	if _, certain := peer.(*Culvert); !certain {
+		words = "the peer is behind a NAT or forces UDP encapsulation"
+		if here.NAT != nil {
+			words = "we are behind a NAT, and " + words
+		}
+	}
 	if got := connection.IKE[0].NAT; got != words {
 		c.fail("the NAT situation is %q, want %q", got, words)
 	}
