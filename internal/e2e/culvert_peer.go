@@ -226,7 +226,8 @@ func (s CulvertIKE) sa(connection string) (SA, error) {
 
 // natFlags reads who is behind a NAT from the words for the user.
 func natFlags(words string) (local, remote bool) {
-	return strings.HasPrefix(words, "we are behind a NAT"), strings.Contains(words, "the peer is behind a NAT")
+	both := strings.HasPrefix(words, "both we and the peer are behind a NAT")
+	return both || strings.HasPrefix(words, "we are behind a NAT"), both || strings.Contains(words, "the peer is behind a NAT")
 }
 
 // spi reads an SPI in hexadecimal; an absent one is 0.

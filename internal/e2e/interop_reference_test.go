@@ -79,8 +79,8 @@ func (c call) knows(saA, saB SA) {
 }
 
 // situation checks what a gateway tells of NAT. Both daemons demand UDP encapsulation by sending a hash that cannot
-// match. charon takes that for a NAT, and its own is random and hides whether there is one; to another Culvert that of
-// Culvert does not.
+// match. charon takes that for a NAT, and its own is random and hides whether there is one. Of another Culvert, Culvert
+// knows it for certain.
 func (c call) situation(p Peer, sa SA, peer Peer, here, there *Gateway) {
 	c.Helper()
 	gateway, isCulvert := p.(*Culvert)
@@ -92,18 +92,16 @@ func (c call) situation(p Peer, sa SA, peer Peer, here, there *Gateway) {
 	}
 	connection, err := gateway.Connection("site")
 	Must(c.T, err)
-	words := map[[2]bool]string{
-		{false, false}: "no NAT, the peer forces UDP encapsulation",
-		{false, true}:  "the peer is behind a NAT",
-		{true, false}:  "we are behind a NAT, the peer forces UDP encapsulation",
-		{true, true}:   "both we and the peer are behind a NAT",
-	}[[2]bool{here.NAT != nil, there.NAT != nil}]
-	if _, certain := peer.(*Culvert); !certain {
-		words = "the peer is behind a NAT or forces UDP encapsulation"
-		if here.NAT != nil {
-			words = "we are behind a NAT, and " + words
-		}
-	}
+	type nat struct{ certain, local, remote bool }
+	_, certain := peer.(*Culvert)
+	words := map[nat]string{
+		{true, false, false}: "no NAT, the peer forces UDP encapsulation",
+		{true, false, true}:  "the peer is behind a NAT",
+		{true, true, false}:  "we are behind a NAT, the peer forces UDP encapsulation",
+		{true, true, true}:   "both we and the peer are behind a NAT",
+		{false, false, true}: "the peer is behind a NAT or forces UDP encapsulation",
+		{false, true, true}:  "we are behind a NAT, and the peer is behind a NAT or forces UDP encapsulation",
+	}[nat{certain, here.NAT != nil, there.NAT != nil || !certain}]
 	if got := connection.IKE[0].NAT; got != words {
 		c.fail("the NAT situation is %q, want %q", got, words)
 	}

@@ -28,10 +28,12 @@ func TestInteropWire(t *testing.T) {
 				wire := ref.Net.Capture(ref.A.Uplink)
 				p := cast.play(t, ref, change(referenceA), change(referenceB))
 				echoes := p.calls()[1].lifeOfATunnel()
-				Must(t, p.a.Stop(), p.b.Stop(), wire.Stop())
+				// A daemon that has ended protects nothing any more, and TCP may have something to repeat.
+				Must(t, wire.Stop(), p.a.Stop(), p.b.Stop())
+				_, guarded := p.a.(*Culvert)
 				for _, peer := range []Peer{p.a, p.b} {
 					if gateway, ok := peer.(*Culvert); ok {
-						readWire(t, wire, gateway, echoes)
+						readWire(t, wire, gateway, echoes, guarded)
 					}
 				}
 			})
@@ -84,8 +86,8 @@ func (c call) lifeOfATunnel() (echoes int) {
 	return echoes
 }
 
-// readWire reads the packets with the keys of one gateway.
-func readWire(t *testing.T, wire *Capture, from *Culvert, echoes int) {
+// readWire reads the packets with the keys of one gateway. guarded: A lets nothing out in clear when the tunnel is down.
+func readWire(t *testing.T, wire *Capture, from *Culvert, echoes int, guarded bool) {
 	t.Helper()
 	for _, table := range []string{"ikev2_decryption_table", "esp_sa"} {
 		if info, err := os.Stat(filepath.Join(from.Keylog(), table)); err != nil || info.Mode().Perm() != 0o600 {
@@ -121,7 +123,7 @@ func readWire(t *testing.T, wire *Capture, from *Culvert, echoes int) {
 				echo++
 			}
 			espSAs = append(espSAs, f.Fields["esp.spi"][0])
-		case slices.ContainsFunc(f.Fields["ip.src"], func(a string) bool { return strings.HasPrefix(a, "10.") }):
+		case guarded && slices.ContainsFunc(f.Fields["ip.src"], func(a string) bool { return strings.HasPrefix(a, "10.") }):
 			t.Errorf("packet %d is in clear: %v from %v", f.Number, f.Protocols, f.Fields["ip.src"])
 		}
 	}
