@@ -2,6 +2,7 @@ package ike
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -130,7 +131,7 @@ func (sa *ikeSA) answerKE(c *content, chosen suite.Proposal, in *keyInput) (*wir
 	}
 	public, shared, err := ke.Answer(sa.end.cfg.Rand, c.ke.Data)
 	if err != nil {
-		return nil, &wire.Notify{Kind: wire.INVALID_SYNTAX}
+		return nil, sa.complain(errors.New("an invalid public value"))
 	}
 	in.shared = shared
 	return &wire.KE{Group: t.ID, Data: public}, nil

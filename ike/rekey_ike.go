@@ -3,6 +3,7 @@ package ike
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"time"
 
 	"github.com/culvert-vpn/culvert/ike/wire"
@@ -285,7 +286,7 @@ func (sa *ikeSA) answerRekeyIKE(c *content) []wire.Payload {
 	}
 	peer := binary.BigEndian.Uint64(numbered[i].SPI)
 	if peer == 0 {
-		return notifyOf(wire.INVALID_SYNTAX)
+		return []wire.Payload{sa.complain(errors.New("a successor of the IKE SA with the SPI 0"))}
 	}
 	in := keyInput{nonceI: clone(c.nonce.Data), nonceR: sa.end.random(nonceLen)}
 	ke, refusal := sa.answerKE(c, chosen, &in)
