@@ -113,8 +113,8 @@ func TestRobustFailClosed(t *testing.T) {
 	}
 	pinger, err := ref.A.Client.StartPing(ref.B.Client.Addr(), Ping{Interval: time.Millisecond, Patience: never})
 	Must(t, err, a.Start())
-	time.Sleep(200 * time.Millisecond)
-	if r := pinger.Stop(); r.Received != 0 || r.Sent < 50 {
+	eventually(soon, func() bool { return pinger.Result().Sent >= 100 })
+	if r := pinger.Stop(); r.Received != 0 || r.Sent < 100 {
 		t.Errorf("during the restart: %v", r)
 	}
 	counted("after the restart", shut)
