@@ -30,7 +30,8 @@ func TestInteropClients(t *testing.T) {
 			t.Parallel()
 			ref := NewReference(t, Plan{B: Masquerade, C: true})
 			a, b, c := test.a(ref.A.Host, confA), test.b(ref.B.Host, confB), test.c(ref.C.Host, confC)
-			Must(t, a.Start(), b.Start(), c.Start(), b.Initiate("b"), c.Initiate("c"))
+			Must(t, a.Start(), b.Start(), c.Start())
+			Must(t, b.Initiate("b"), c.Initiate("c"))
 			seenB, seenC := theirs(t, a, b, "b"), theirs(t, a, c, "c")
 			if seenB.Remote.Addr() != ref.B.Public || seenC.Remote.Addr() != ref.B.Public || seenB.Remote == seenC.Remote {
 				t.Errorf("A sees the clients at %v and %v, want two ports of %v", seenB.Remote, seenC.Remote, ref.B.Public)
