@@ -19,6 +19,7 @@ type control struct {
 	requests <-chan func(*control)
 	endpoint *ike.Endpoint
 	edges    *edges
+	guard    *guard
 	resolver *resolver
 	log      *eventLog
 	keys     keyLog
@@ -39,11 +40,11 @@ type control struct {
 }
 
 // newControl makes the state of a gateway that has no SA yet.
-func newControl(g *Gateway, e *edges, mtu int) *control {
+func newControl(g *Gateway, e *edges, h *guard, mtu int) *control {
 	now := time.Now()
 	c := &control{
 		datapath: &datapath{mail: newMailbox(&g.counters), counters: &g.counters, start: now, deviceMTU: mtu},
-		options:  &g.options, requests: g.requests, edges: e,
+		options:  &g.options, requests: g.requests, edges: e, guard: h,
 		log:      &eventLog{log: g.options.log},
 		keys:     keyLog{ike: g.options.ikeKeys, esp: g.options.espKeys},
 		slots:    esp.NewSlots(1 << slotBits),
@@ -78,6 +79,8 @@ func newControl(g *Gateway, e *edges, mtu int) *control {
 func (c *control) run(ctx context.Context, broken <-chan error) (failure error) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	mend, noMending := c.guard.due()
+	defer noMending()
 	stop := ctx.Done()
 	var graceOver <-chan time.Time
 	shutDown := func() {
@@ -105,6 +108,8 @@ func (c *control) run(ctx context.Context, broken <-chan error) (failure error) 
 			c.handle(ike.Tick{})
 		case f := <-c.requests:
 			f(c)
+		case <-mend:
+			c.guard.report(c.guard.mend())
 		case <-stop:
 			shutDown()
 		case failure = <-broken:
@@ -123,8 +128,8 @@ func (c *control) handle(in ike.Input) {
 	for _, effect := range c.endpoint.Handle(time.Now(), in) {
 		c.carryOut(effect)
 	}
-	if err := c.protect(); err != nil {
-		c.log.error("the host cannot be made to protect all traffic of the tunnels", err)
+	if policies, changed := c.policies.publish(); changed {
+		c.guard.report(c.guard.protect(policies))
 	}
 	c.tellWatches()
 }
@@ -132,19 +137,10 @@ func (c *control) handle(in ike.Input) {
 // located says at which of our addresses a datagram arrived, where the socket cannot tell: the one that we would answer
 // from.
 func (c *control) located(d ike.Datagram) ike.Datagram {
-	if local, err := localFor(d.Path.Remote); err == nil {
+	if local, err := c.resolver.localFor(d.Path.Remote); err == nil {
 		d.Path.Local = netip.AddrPortFrom(local, d.Path.Local.Port())
 	}
 	return d
-}
-
-// protect publishes the policies, if they have changed.
-func (c *control) protect() error {
-	protect, changed := c.policies.publish()
-	if !changed || c.options.host == nil {
-		return nil
-	}
-	return c.options.host.Protect(protect)
 }
 
 // lender is the endpoint's view of the datapath.

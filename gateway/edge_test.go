@@ -180,7 +180,7 @@ func TestInboundSelectors(t *testing.T) {
 			f := c.policies.flows[0]
 			f.local = ts.Resolve([]ts.Spec{{Sel: ts.FromPrefix(netip.MustParsePrefix("0.0.0.0/0"))}})
 			c.policies.changed = true
-			_ = c.protect()
+			c.policies.publish()
 		})
 		if err != nil {
 			t.Fatal(err)

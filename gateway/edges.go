@@ -19,6 +19,7 @@ import (
 // edges are where packets come in and go out.
 type edges struct {
 	device  tun.Device // nil if the queues were brought
+	name    string     // of the device, if it is known
 	queues  []tun.Queue
 	offload bool // superpackets may be written
 	conns   Conns
@@ -26,7 +27,7 @@ type edges struct {
 
 // open makes the edges that were not brought.
 func (o *options) open(mtu int) (*edges, error) {
-	e := &edges{queues: o.queues, offload: !o.withoutOffload}
+	e := &edges{queues: o.queues, name: o.deviceName, offload: !o.withoutOffload}
 	if o.conns != nil {
 		e.conns = *o.conns
 	} else if err := e.listen(o); err != nil {
@@ -41,7 +42,7 @@ func (o *options) open(mtu int) (*edges, error) {
 			e.close()
 			return nil, err
 		}
-		e.device, e.queues = device, device.Queues()
+		e.device, e.name, e.queues = device, device.Name(), device.Queues()
 		e.offload = e.offload && !o.portable && runtime.GOOS == "linux"
 	}
 	return e, nil

@@ -57,8 +57,8 @@ func New(cfg config.Config, opts ...Option) (*Gateway, error) {
 		}
 		names[c.Name] = true
 	}
-	if g.options.queues == nil && g.options.deviceQueues < 1 {
-		return nil, fmt.Errorf("a TUN device with %d queues is not possible: choose 1 or more", g.options.deviceQueues)
+	if err := g.options.check(); err != nil {
+		return nil, err
 	}
 	return g, nil
 }
@@ -67,7 +67,8 @@ func New(cfg config.Config, opts ...Option) (*Gateway, error) {
 const shutdownGrace = 3 * time.Second
 
 // Run opens what was not brought, and forwards until ctx ends or the device is gone. Then it tells the peers good-bye
-// and closes everything, what was brought too. It may be called once. The error is nil if ctx ended it.
+// and closes everything, what was brought too. It may be called once. The error is nil if ctx ended it; after any other
+// end the host stays protected, see Host.Release.
 func (g *Gateway) Run(ctx context.Context) (err error) {
 	if g.started.Swap(true) {
 		return errors.New("a gateway runs only once")
@@ -77,29 +78,21 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 	var goroutines sync.WaitGroup
 	defer goroutines.Wait()
 
+	guard := &guard{host: g.options.host, log: g.options.log}
 	mtu := deviceMTU(g.cfg.Connections)
-	edges, err := g.options.open(mtu)
+	edges, server, err := g.open(mtu)
 	if err != nil {
-		return err
+		return errors.Join(err, guard.end(err))
 	}
 	defer edges.close()
-	var server *server
-	if g.options.control != "" { // before the host is touched: another gateway may be behind the socket
-		if server, err = listenControl(g.options.control, g); err != nil {
-			return err
-		}
-		defer server.close()
+	defer server.close()
+	defer func() { err = errors.Join(err, guard.end(err)) }() // while the control socket keeps other gateways off
+	c := newControl(g, edges, guard, mtu)
+	if err := guard.setup(edges.name, mtu); err != nil {
+		return err
 	}
-	c := newControl(g, edges, mtu)
-	if host := g.options.host; host != nil {
-		defer func() { err = errors.Join(err, host.Close()) }()
-		if edges.device != nil {
-			if err := host.Setup(edges.device.Name(), mtu); err != nil {
-				return err
-			}
-		}
-	}
-	if err := c.protect(); err != nil {
+	policies, _ := c.policies.publish()
+	if err := guard.protect(policies); err != nil {
 		return err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -115,6 +108,21 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 		g.options.ready()
 	}
 	return c.run(ctx, broken)
+}
+
+// open opens what a run needs. The control socket comes before the host is touched: another gateway may be behind it.
+// The server is nil if there is none.
+func (g *Gateway) open(mtu int) (*edges, *server, error) {
+	edges, err := g.options.open(mtu)
+	if err != nil || g.options.control == "" {
+		return edges, nil, err
+	}
+	server, err := listenControl(g.options.control, g)
+	if err != nil {
+		edges.close()
+		return nil, nil, err
+	}
+	return edges, server, nil
 }
 
 // start starts the goroutines beside the control loop. They end when the edges are closed and ctx has ended. An error

@@ -150,7 +150,7 @@ func start(t *testing.T, net *udptest.Network, addr netip.Addr, conf string, opt
 		return c
 	}
 	opts = append([]Option{
-		WithTUN(s.queue),
+		WithTUN(s.queue), WithDevice("tun-test", 1),
 		WithConns(Conns{IKE: []udp.Conn{listen(500)}, NATT: []udp.Conn{listen(4500)}}),
 		WithEvents(func(ev ike.Event) {
 			s.mu.Lock()

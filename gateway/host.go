@@ -3,23 +3,30 @@ package gateway
 import "net/netip"
 
 // Host is what the gateway changes and asks of the machine it runs on. Its methods are called from the control
-// goroutine only, RouteTo from the resolver goroutine only.
+// goroutine only, but for RouteTo, which any goroutine may call.
 type Host interface {
-	// Setup readies the device, which exists already, and cleans up what a crashed run left behind: no addresses, MTU
-	// mtu, link up, policy routing rules by which packets with Mark stay outside of the tunnel.
+	// Setup readies the device, which exists already: MTU mtu, link up, no address of its own. What an earlier run left
+	// behind is not touched, because it keeps traffic from leaving in clear.
 	Setup(device string, mtu int) error
-	// Protect routes the traffic of the policies into the device and keeps it from leaving in clear. policies is the
-	// full set and replaces the former one; a call that changes nothing costs nothing.
+	// Protect routes the traffic of the policies into the device and keeps it from leaving in clear; packets with Mark
+	// stay outside of the tunnel. policies is the full set: it replaces the former one, and what an earlier run left
+	// behind. The gateway calls it again every protectEvery with the same set, so that what others changed meanwhile is
+	// mended; such a call costs next to nothing while nothing on the machine changes. After an error the next call tries
+	// again. Protect takes policies.
 	Protect(policies []Policy) error
 	// RouteTo finds the local address and the MTU in bytes of the way to a peer, as if our own routes were not there.
 	RouteTo(remote netip.Addr) (local netip.Addr, mtu int, err error)
 	// Close takes back all of it.
 	Close() error
+	// Release is called instead of Close when the gateway has failed. The machine stays protected: the traffic of the
+	// policies goes nowhere until the next run takes over.
+	Release() error
 }
 
 // Policy is traffic that must be protected: from any of Local to any of Remote.
 type Policy struct{ Local, Remote []netip.Prefix }
 
 // Mark is the socket mark of the datagrams that the gateway sends, by which the host's routing tells them from the
-// traffic to be protected.
-const Mark = 0x43564c54
+// traffic to be protected. It keeps clear of the bits that others use: 0xc000 (Kubernetes), 0x0f00 (Cilium), 0xff0000
+// (Tailscale), 0xffff0000 (Calico, Cilium). What they set besides does no harm.
+const Mark = 0x3045

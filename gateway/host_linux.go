@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -31,8 +32,12 @@ const minMTU6 = 1280
 type linuxHost struct {
 	device string
 	kernel *hostKernel // of the control goroutine
+	news   *hostNews
+	// done is what the kernel was made to be like last; settled, that nothing was left to do then.
+	done    []Policy
+	settled bool
 
-	looking sync.Mutex      // Close may come while the resolver goroutine asks
+	looking sync.Mutex      // RouteTo may come from any goroutine
 	lookup  *netlink.Handle // nil once closed
 }
 
@@ -48,7 +53,13 @@ func NewHost() (Host, error) {
 		k.close()
 		return nil, fmt.Errorf("this host's routing cannot be reached over netlink: %w", err)
 	}
-	return &linuxHost{kernel: k, lookup: lookup}, nil
+	news, err := openHostNews()
+	if err != nil {
+		k.close()
+		lookup.Close()
+		return nil, fmt.Errorf("this host's routing cannot be watched over netlink: %w", err)
+	}
+	return &linuxHost{kernel: k, news: news, lookup: lookup}, nil
 }
 
 // Setup readies the device. An MTU below 1280 becomes 1280, so that IPv6 can use the tunnel: what is too big for the
@@ -76,7 +87,8 @@ func (h *linuxHost) Setup(device string, mtu int) error {
 // which is in both sets never leaves in clear. On an error nothing is removed; a later call tries again.
 //
 // It also mends what others changed meanwhile: rules that a network manager flushed, and the source address of the
-// host's own packets after its addresses changed. To that end it may be called again with the same policies.
+// host's own packets after its addresses changed. With the same policies as before it looks only if the kernel has told
+// of a change since; its own changes are among them, so that it looks once more after each.
 func (h *linuxHost) Protect(policies []Policy) error {
 	if h.kernel == nil {
 		return net.ErrClosed
@@ -84,6 +96,20 @@ func (h *linuxHost) Protect(policies []Policy) error {
 	if h.device == "" {
 		return errors.New("the host cannot protect traffic before its device is set up")
 	}
+	if news := h.news.any(); !news && h.settled && slices.EqualFunc(policies, h.done, Policy.equal) {
+		return nil
+	}
+	err := h.mend(policies)
+	h.done, h.settled = policies, err == nil
+	return err
+}
+
+func (p Policy) equal(o Policy) bool {
+	return slices.Equal(p.Local, o.Local) && slices.Equal(p.Remote, o.Remote)
+}
+
+// mend makes the kernel as the policies want it, whatever it is like.
+func (h *linuxHost) mend(policies []Policy) error {
 	var errs []error
 	device := 0
 	if link, err := h.kernel.LinkByName(h.device); err == nil {
@@ -146,13 +172,24 @@ func (h *linuxHost) Close() error {
 	if err == nil {
 		err = h.kernel.remove(have)
 	}
+	return errors.Join(err, h.Release())
+}
+
+// Release leaves the rules and routes in place. The device goes with the process, and the routes into it; behind them
+// are those that refuse the traffic. To have it leave in clear again without a gateway: ip rule flush protocol 145, and
+// ip -6 rule flush protocol 145.
+func (h *linuxHost) Release() error {
+	if h.kernel == nil {
+		return nil
+	}
 	h.kernel.close()
+	h.news.close()
 	h.kernel = nil
 	h.looking.Lock()
 	defer h.looking.Unlock()
 	h.lookup.Close()
 	h.lookup = nil
-	return err
+	return nil
 }
 
 // usualRoute is the way to addr of a packet with Mark.

@@ -172,6 +172,9 @@ func (r fibRule) netlink() *netlink.Rule {
 		n.Family = netlink.FAMILY_V6
 	}
 	n.Priority, n.Protocol, n.Mark, n.IifName, n.Table = r.pref, hostProtocol, r.mark, r.iif, r.table
+	if r.mark != 0 {
+		n.Mask = &r.mask
+	}
 	if r.from.IsValid() {
 		n.Src = ipNet(r.from)
 	}
@@ -186,6 +189,9 @@ func (r fibRule) netlink() *netlink.Rule {
 
 func ruleOf(n netlink.Rule, family int) fibRule {
 	r := fibRule{v6: family == netlink.FAMILY_V6, pref: n.Priority, iif: n.IifName, mark: n.Mark, table: n.Table, jump: max(n.Goto, 0)}
+	if n.Mask != nil {
+		r.mask = *n.Mask
+	}
 	if n.Src != nil {
 		r.from = prefixOf(n.Src)
 	}

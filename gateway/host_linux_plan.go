@@ -13,7 +13,7 @@ import (
 
 // Preferences of the rules, between those of the table local (0) and main (32766):
 //
-//	4500  fwmark Mark                 goto 4504         the tunnel's own datagrams pass by all of it
+//	4500  fwmark Mark/markMask        goto 4504         the tunnel's own datagrams pass by all of it
 //	4501  from ::/1, from 8000::/1    goto 4503         IPv6 packets that have a source address already
 //	4502  from 0.0.0.0/32, iif lo     lookup 45000      the host's own packets without a source address yet
 //	4503  from LOCAL                  lookup 45001...   packets that a policy covers by their source
@@ -34,6 +34,10 @@ const (
 	prefLocal      = 4503
 	prefEnd        = 4504
 )
+
+// markMask are the bits of a packet's mark that are compared with Mark; the others are left to their users, some of whom
+// mark every packet on its way out, ours too.
+const markMask = 0x30ff
 
 // ruleOrder is that in which rules are added; they are removed in the reverse order. The jumps of prefMark stand before
 // anything leads into the tunnel, so that its own datagrams never do, and a jump is not there before its target.
@@ -70,6 +74,7 @@ type fibRule struct {
 	from  netip.Prefix // zero: any source
 	iif   string
 	mark  uint32 // 0: any
+	mask  uint32 // of mark
 	table int    // 0: none
 	jump  int    // preference to go to, 0: none. With neither table nor jump the rule does nothing
 }
@@ -196,7 +201,7 @@ func (p *fibPlanner) plan() error {
 		p.throw(table, remotes[local])
 	}
 	p.sourceless()
-	p.rule(fibRule{pref: prefMark, mark: Mark, jump: prefEnd})
+	p.rule(fibRule{pref: prefMark, mark: Mark, mask: markMask, jump: prefEnd})
 	p.rule(fibRule{pref: prefEnd})
 	return nil
 }

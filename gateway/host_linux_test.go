@@ -220,6 +220,90 @@ func TestHostProtectMends(t *testing.T) {
 	m.wantWay(packet{to: "10.2.0.1"}, tunnel+" src 10.1.0.2", "second address")
 }
 
+// A call with the same policies looks at the routing only if the kernel has told of a change.
+func TestHostIsQuiet(t *testing.T) {
+	m := newMachine(t)
+	policies := []Policy{policyOf("10.1.0.0/16 2001:db8:1::/64", "10.2.0.0/16 2001:db8:a::/48")}
+	news := m.host.(*linuxHost).news
+	m.protect(policies...)
+	m.protect(policies...) // its own changes were news
+	if news.any() {
+		t.Fatal("a call that changes nothing is news for the next one")
+	}
+	rule := netlink.NewRule()
+	rule.Priority, rule.Table = 77, 77
+	route := &netlink.Route{Dst: ipNet(netip.MustParsePrefix("203.0.113.0/24")), Gw: net.ParseIP("192.0.2.1")}
+	for _, c := range []struct {
+		what string
+		do   func()
+	}{
+		{"rule", func() { m.must(netlink.RuleAdd(rule)) }},
+		{"IPv6 rule", func() { rule.Family = netlink.FAMILY_V6; m.must(netlink.RuleAdd(rule)) }},
+		{"route", func() { m.must(netlink.RouteAdd(route)) }},
+		{"address", func() { m.addAddr("lan0", "10.1.0.9/16") }},
+		{"IPv6 address", func() { m.addAddr("lan0", "2001:db8:1::9/64") }},
+		{"device", func() { m.must(netlink.LinkSetDown(m.link("lan1"))) }},
+	} {
+		c.do()
+		deadline := time.Now().Add(10 * time.Second) // an address of IPv6 is told by a worker of the kernel
+		for !news.any() {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: no news", c.what)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	for range 2 * maxNews { // more than the socket holds
+		m.must(netlink.RouteReplace(route))
+	}
+	for calls := 0; news.any(); calls++ {
+		if calls > 10 {
+			t.Fatal("the news have no end")
+		}
+	}
+}
+
+// A gateway that has failed lets go of a host that is still protected; the next one takes over.
+func TestHostRelease(t *testing.T) {
+	m := newMachine(t)
+	covered := packet{from: "10.1.0.9", to: "10.2.0.1", in: "lan0"}
+	before := m.snapshot()
+	m.protect(policyOf("10.1.0.0/16", "10.2.0.0/16"))
+	m.must(m.host.Release())
+	m.must(m.host.Close()) // too late to change anything
+	m.must(m.device.Close())
+	m.wantWay(covered, "refused", "after a failure")
+	m.openDevice()
+	m.host = m.newHost()
+	m.protect(policyOf("10.1.0.0/16", "10.2.0.0/16"))
+	m.wantWay(covered, tunnel, "the next run")
+	m.must(m.host.Close())
+	m.wantSnapshot(before, "Close")
+}
+
+// The questions for the name of a peer stay outside of the tunnel that this peer is to carry.
+func TestHostMarkedDNS(t *testing.T) {
+	m := newMachine(t)
+	m.protect(policyOf("192.0.2.5/32", "0.0.0.0/0"))
+	for _, network := range []string{"udp", "tcp"} {
+		listener, err := net.Listen("tcp", "192.0.2.5:0")
+		m.must(err)
+		defer listener.Close()
+		conn, err := markedDNS().Dial(t.Context(), network, listener.Addr().String())
+		m.must(err)
+		defer conn.Close()
+		raw, err := conn.(syscall.Conn).SyscallConn()
+		m.must(err)
+		m.must(raw.Control(func(fd uintptr) {
+			if mark, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK); err != nil || mark != Mark {
+				t.Errorf("%s: mark %#x, %v", network, mark, err)
+			}
+		}))
+	}
+	m.wantWay(packet{to: "198.51.100.53", mark: Mark | 0x10000}, "up0 src 192.0.2.5", "a marked question, with a mark of others besides")
+	m.wantWay(packet{to: "198.51.100.53"}, tunnel+" src 192.0.2.5", "other questions")
+}
+
 // udpPacket is an IPv4 packet with a UDP datagram without checksum.
 func udpPacket(from, to netip.AddrPort, payload string) []byte {
 	b := make([]byte, 28, 28+len(payload))

@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"fmt"
+	"net"
 	"runtime"
 )
 
@@ -12,6 +13,9 @@ func NewHost() (Host, error) {
 	return nil, fmt.Errorf("routing traffic into the tunnel is not implemented on %s: "+
 		"route the remote networks to the tunnel's device with the tools of the system, and keep the peers' addresses out of it", runtime.GOOS)
 }
+
+// markedDNS is the usual resolver where packets cannot be marked.
+func markedDNS() *net.Resolver { return net.DefaultResolver }
 
 // Advice has nothing to say where NewHost does not work.
 func Advice(...Policy) []string { return nil }

@@ -2,8 +2,11 @@ package gateway
 
 import (
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/culvert-vpn/culvert/ike"
 	"github.com/culvert-vpn/culvert/tun"
@@ -34,6 +37,17 @@ func defaults() options {
 	return options{log: slog.New(slog.DiscardHandler), rand: rand.Reader, deviceQueues: 1}
 }
 
+// check reports options that do not go together.
+func (o *options) check() error {
+	switch {
+	case o.queues == nil && o.deviceQueues < 1:
+		return fmt.Errorf("a TUN device with %d queues is not possible: choose 1 or more", o.deviceQueues)
+	case o.queues != nil && o.host != nil && (o.deviceName == "" || strings.Contains(o.deviceName, "%")):
+		return errors.New("the host cannot route traffic into queues of an unknown device: with WithTUN and WithHost, name it by WithDevice")
+	}
+	return nil
+}
+
 // Conns are the sockets of a gateway. Both lists may hold sockets of IPv4 and of IPv6, bound to one address or to all.
 type Conns struct {
 	// IKE are the sockets of port 500, NATT those of port 4500.
@@ -44,7 +58,8 @@ type Conns struct {
 func WithLogger(l *slog.Logger) Option { return func(o *options) { o.log = l } }
 
 // WithTUN brings the queues on which packets to be protected come in and unprotected ones go out, as superpackets too
-// unless WithoutOffload is given. The gateway closes them in the end. Without it the gateway makes a TUN device.
+// unless WithoutOffload is given. The gateway closes them in the end. Without it the gateway makes a TUN device. With a
+// Host, WithDevice must say which device the queues belong to.
 func WithTUN(queues ...tun.Queue) Option { return func(o *options) { o.queues = queues } }
 
 // WithConns brings the sockets. The gateway closes them in the end. Without it the gateway listens on UDP ports 500
@@ -72,7 +87,8 @@ func WithEvents(f func(ike.Event)) Option { return func(o *options) { o.events =
 func WithReady(f func()) Option { return func(o *options) { o.ready = f } }
 
 // WithDevice names the TUN device (a "%d" becomes a number on Linux) and says how many queues it has, each with a
-// goroutine of its own. The default is a device culvert%d with one queue.
+// goroutine of its own. The default is a device culvert%d with one queue. Of queues that are brought it only tells the
+// name.
 func WithDevice(name string, queues int) Option {
 	return func(o *options) { o.deviceName, o.deviceQueues = name, queues }
 }

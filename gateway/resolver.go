@@ -17,6 +17,7 @@ import (
 // host, so that a name server that is down holds up only those peers that are known by name.
 type resolver struct {
 	host  Host
+	dns   *net.Resolver
 	edges *edges
 	// answer runs something on the control goroutine.
 	answer func(func(*control))
@@ -43,8 +44,12 @@ const (
 )
 
 func newResolver(host Host, e *edges, connections int, answer func(func(*control))) *resolver {
+	dns := net.DefaultResolver
+	if host != nil {
+		dns = markedDNS()
+	}
 	return &resolver{
-		host: host, edges: e, answer: answer,
+		host: host, dns: dns, edges: e, answer: answer,
 		dials: make(chan *ike.Connection, connections), names: make(chan *ike.Connection, connections),
 		found: make(chan addresses), ways: make(chan netip.Addr, waysLane),
 		calls: make(map[*ike.Connection]int),
@@ -73,7 +78,7 @@ func (r *resolver) lookUp(ctx context.Context) {
 			return
 		case c := <-r.names:
 			asking, cancel := context.WithTimeout(ctx, dnsTimeout)
-			list, err := net.DefaultResolver.LookupNetIP(asking, "ip", c.RemoteHost)
+			list, err := r.dns.LookupNetIP(asking, "ip", c.RemoteHost)
 			cancel()
 			select {
 			case <-ctx.Done():
@@ -201,12 +206,17 @@ func (r *resolver) route(p natt.Path) (netip.Addr, int, error) {
 			return bound, 0, nil
 		}
 	}
-	local, err := localFor(p.Remote)
+	local, err := r.localFor(p.Remote)
 	return local, 0, err
 }
 
-// localFor asks the kernel which address it would send from; nothing is sent.
-func localFor(remote netip.AddrPort) (netip.Addr, error) {
+// localFor finds the address that we send to a peer from. The host knows it past our own routes; without one the kernel
+// is asked which address it would send from. Nothing is sent.
+func (r *resolver) localFor(remote netip.AddrPort) (netip.Addr, error) {
+	if r.host != nil {
+		local, _, err := r.host.RouteTo(remote.Addr())
+		return local, err
+	}
 	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(remote))
 	if err != nil {
 		return netip.Addr{}, err

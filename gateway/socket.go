@@ -63,7 +63,11 @@ func listenControl(path string, g *Gateway) (*server, error) {
 }
 
 // close ends serve, after the client that it is serving, and removes the socket.
-func (s *server) close() { _ = s.listener.Close() }
+func (s *server) close() {
+	if s != nil {
+		_ = s.listener.Close()
+	}
+}
 
 // serve serves one client after the other.
 func (s *server) serve(ctx context.Context) {

@@ -14,7 +14,7 @@ import (
 type Status struct {
 	Time    time.Time `json:"time"`
 	Started time.Time `json:"started,omitzero"`
-	// Device is the name of the TUN device, if the gateway made one; MTU the longest packet it takes.
+	// Device is the name of the TUN device, as far as the gateway knows it; MTU the longest packet it takes.
 	Device      string             `json:"device,omitempty"`
 	MTU         int                `json:"mtu,omitempty"`
 	Connections []ConnectionStatus `json:"connections"`
@@ -138,13 +138,10 @@ func configured(conn *ike.Connection) ConnectionStatus {
 // status takes a snapshot on the control goroutine.
 func (c *control) status() Status {
 	s := Status{
-		Time: time.Now(), Started: c.began, MTU: c.deviceMTU,
+		Time: time.Now(), Started: c.began, Device: c.edges.name, MTU: c.deviceMTU,
 		Refused: slices.Clone(c.refused), Drops: c.counters.byReason(), IKEDrops: maps.Clone(c.ikeDrops),
 		KeepalivesIn: c.counters.keepalivesIn.Load(), KeepalivesOut: c.counters.keepalivesOut.Load(),
 		ECNUnused: c.counters.ecnUnused.Load(),
-	}
-	if c.edges.device != nil {
-		s.Device = c.edges.device.Name()
 	}
 	index := make(map[string]int)
 	for i, conn := range c.order {
