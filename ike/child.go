@@ -246,11 +246,16 @@ func (sa *ikeSA) deleteChildren(spis [][]byte) [][]byte {
 	for _, spi := range spis {
 		out := binary.BigEndian.Uint32(spi)
 		c := sa.childWithOut(out)
-		if x, ok := sa.outstanding().(*childExchange); ok && c == nil {
+		x, asking := sa.outstanding().(*childExchange)
+		if asking && c == nil {
 			x.closedEarly(out)
 		}
 		if c == nil || c.gone {
 			continue
+		}
+		if asking && x.old != nil && x.theirs == c {
+			// The peer has compared the nonces already: our successor, of which we shall hear, stays (RFC 7296 2.8.1).
+			c.redundant = true
 		}
 		if sa.clash(theyDeleteChild, c) == accept {
 			ours = append(ours, spiBytes(c.in))

@@ -15,10 +15,10 @@ const maxSteps = 200
 func FuzzOperations(f *testing.F) {
 	for _, seed := range [][]byte{
 		{},
-		{0, 0, 1, 0, 10, 100},                                  // both rekey the child
-		{2, 0, 3, 0, 10, 100},                                  // both rekey the IKE SA
-		{0, 0, 10, 1, 3, 0, 10, 100},                           // one the child, the other the IKE SA
-		{4, 0, 10, 1, 1, 0, 10, 200, 6, 0},                     // close against rekey
+		{0, 0, 1, 0, 10, 100},              // both rekey the child
+		{2, 0, 3, 0, 10, 100},              // both rekey the IKE SA
+		{0, 0, 10, 1, 3, 0, 10, 100},       // one the child, the other the IKE SA
+		{4, 0, 10, 1, 1, 0, 10, 200, 6, 0}, // close against rekey
 		{12, 3, 0, 0, 10, 1, 1, 0, 12, 1, 10, 255},             // both rekey, and messages are lost
 		{8, 0, 10, 255, 9, 0, 10, 255},                         // both reboot
 		{11, 9, 2, 0, 0, 0, 10, 3, 11, 200, 3, 0, 1, 0, 10, 9}, // heavy loss

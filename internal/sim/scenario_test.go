@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -18,6 +19,19 @@ func TestPlain(t *testing.T) {
 	if n := s.a.Seen(ike.Failed) + s.b.Seen(ike.Failed); n > 0 {
 		t.Errorf("%d failures", n)
 	}
+	s.wantEnd()
+}
+
+// TestIPv6 is the same between addresses of IPv6, with networks of IPv4 inside.
+func TestIPv6(t *testing.T) {
+	s := newScene(t, 1, func(a, b *side) { a.peer, b.peer = "2001:db8::b", "2001:db8::a" })
+	s.a.Addr, s.b.Addr = netip.MustParseAddr("2001:db8::a"), netip.MustParseAddr("2001:db8::b")
+	s.up()
+	flows := s.Traffic(conn, child, 50*time.Millisecond, s.a, s.b)
+	s.b.Rekey(conn, child)
+	s.Run(time.Minute)
+	s.wantNoLoss(flows)
+	s.wantUp()
 	s.wantEnd()
 }
 
@@ -106,7 +120,7 @@ func TestRekey(t *testing.T) {
 				s.up()
 				was := s.a.Snapshot()[0].Children[0].In
 				wasIKE := s.a.Snapshot()[0].SPIi
-				flows := s.Traffic(conn, child, 3*time.Millisecond, s.a, s.b)
+				flows := s.Traffic(conn, child, 10*time.Millisecond, s.a, s.b)
 				s.Run(time.Second)
 				c.do(s)
 				s.Run(40 * time.Second)
@@ -121,6 +135,9 @@ func TestRekey(t *testing.T) {
 				}
 				if n := s.a.Seen(ike.ChildDown) + s.b.Seen(ike.ChildDown); n > 0 {
 					t.Errorf("%d reports of a child that went down", n)
+				}
+				if t.Failed() {
+					return
 				}
 				s.wantEnd()
 			}
