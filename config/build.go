@@ -16,6 +16,7 @@ import (
 // Defaults where Culvert's differ from strongSwan's, or where a default is a number.
 const (
 	defaultPort      = 500
+	markedPort       = 4500
 	defaultDPDDelay  = 30 * time.Second
 	defaultIKERekey  = 4 * time.Hour
 	defaultKeyTries  = 1
@@ -85,11 +86,12 @@ func (b *builder) top(root, top *section, used map[*section]bool) {
 
 func (b *builder) addConnection(s *section) {
 	c := connection{Connection: &ike.Connection{
-		Name: s.name, LocalPort: defaultPort, RemotePort: defaultPort,
+		Name: s.name, RemotePort: defaultPort,
 		DPDDelay: defaultDPDDelay, KeyingTries: defaultKeyTries,
 	}}
 	where := placed{conn: s.pos, localID: s.pos, remoteID: s.pos}
 	apply(b.report, place{what: "connection " + s.name}, s, connectionKeys, connectionSubs, &c)
+	b.setLocalPort(s, &c)
 	c.setLifetimes()
 	if c.RandTime > 0 && (c.RekeyTime > 0 && c.RandTime >= c.RekeyTime || c.ReauthTime > 0 && c.RandTime >= c.ReauthTime) {
 		b.fail(b.at(s, "rand_time"), "", "rand_time is subtracted from rekey_time and reauth_time and must be smaller")
@@ -127,6 +129,24 @@ func (b *builder) at(s *section, name string) Pos {
 		return t.at
 	}
 	return s.pos
+}
+
+// setLocalPort lets the port of this side follow from that of the peer: IKE without the non-ESP marker runs between the
+// ports 500, and what goes to any other port carries the marker and leaves from 4500 (RFC 7296 2.23, 3.1).
+func (b *builder) setLocalPort(s *section, c *connection) {
+	c.LocalPort = defaultPort
+	if c.RemotePort != defaultPort {
+		c.LocalPort = markedPort
+	}
+	switch port := c.localPort.or(c.LocalPort); {
+	case port == c.LocalPort:
+	case port == markedPort:
+		b.fail(b.at(s, "local_port"), "write remote_port = 4500 as well", "local_port: what is sent to port 500 has to leave from port 500")
+	case port == defaultPort:
+		b.fail(b.at(s, "local_port"), "remove it", "local_port: what is sent to port %d has to leave from port 4500", c.RemotePort)
+	default:
+		b.fail(b.at(s, "local_port"), "remove it", "local_port: Culvert listens on the ports 500 and 4500 only")
+	}
 }
 
 // setLifetimes fills in the defaults: 4 h, or none if the connection is reauthenticated; a tenth of the

@@ -143,7 +143,10 @@ func TestValues(t *testing.T) {
 		{"dpd_delay = 0s", "", "0s", func(c *ike.Connection) any { return c.DPDDelay }},
 		{"keyingtries = 0", "", "0", func(c *ike.Connection) any { return c.KeyingTries }},
 		{"unique = replace", "", "3", func(c *ike.Connection) any { return c.Unique }},
-		{"local_port = 4500\nremote_port = 4501", "", "4500 4501", func(c *ike.Connection) any { return fmt.Sprint(c.LocalPort, " ", c.RemotePort) }},
+		{"local_port = 4500\nremote_port = 4501", "", "4500 4501", ports},
+		{"remote_port = 4500", "", "4500 4500", ports},
+		{"local_port = 500\nremote_port = 500", "", "500 500", ports},
+		{"", "", "500 500", ports},
 		{"", "start_action = none\nclose_action = trap\ndpd_action = clear", "0 1 0", actions},
 		{"remote_addrs = gw", "start_action = trap|start\nclose_action = none\ndpd_action = restart", "2 0 2", actions},
 		{"remote_addrs = 192.0.2.1", "start_action = route", "1 0 0", actions},
@@ -180,6 +183,8 @@ func actions(c *ike.Connection) any {
 	return fmt.Sprint(child.StartAction, " ", child.CloseAction, " ", child.DPDAction)
 }
 
+func ports(c *ike.Connection) any { return fmt.Sprint(c.LocalPort, " ", c.RemotePort) }
+
 func remote(c *ike.Connection) any { return fmt.Sprintf("%s %v", c.RemoteHost, c.RemoteAddrs) }
 
 func TestRefused(t *testing.T) {
@@ -201,6 +206,12 @@ func TestRefused(t *testing.T) {
 		{"rand_time = 5h", "", "must be smaller"},
 		{"local_port = 70000", "", "more than 65535"},
 		{"local_port = 0", "", "0 is no port"},
+		{"local_port = 501", "", "f:2:14: local_port: Culvert listens on the ports 500 and 4500 only"},
+		{"local_port = 4500", "", "write remote_port = 4500 as well"},
+		{"local_port = 500\nremote_port = 4500", "", "what is sent to port 4500 has to leave from port 4500"},
+		{"remote_adrs = 192.0.2.1", "", `did you mean "remote_addrs"?`},
+		{"local_prt = 500", "", `did you mean "local_port"?`},
+		{"local-1 = x", "", "local-1 is a section, not a key"},
 		{"proposals = aes256-sha257-x25519", "", "f:2:13: proposals: "},
 		{"proposals = ,", "", "no proposal"},
 		{"remote_addrs = 10.0.0.300", "", `"10.0.0.300" is not an address`},

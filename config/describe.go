@@ -79,7 +79,11 @@ func describeChild(w io.Writer, c *ike.Child) {
 	row("proposals", "%s", proposals(c.Proposals))
 	row("rekeyed", "%s", cmp.Or(lifetime("after ", c.Rekey)+lifetime(" less up to ", c.Rand), "never"))
 	row("closed", "%s", cmp.Or(lifetime("after ", c.Life), "never"))
-	row("start, close, dpd", "%s, %s, %s", actionWords[c.StartAction], actionWords[c.CloseAction], actionWords[c.DPDAction])
+	if c.KeepUp() {
+		row("kept up", "started at once, and again when it is closed or the peer vanishes")
+	} else {
+		row("start, close, dpd", "%s, %s, %s", actionWords[c.StartAction], actionWords[c.CloseAction], actionWords[c.DPDAction])
+	}
 	window := "default"
 	if c.ReplayWindow > 0 {
 		window = fmt.Sprintf("%d packets", c.ReplayWindow)

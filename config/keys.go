@@ -73,6 +73,8 @@ func apply[T any](r *report, in place, s *section, keys []key[T], subs []sub, t 
 	for _, setting := range s.settings {
 		k := find(keys, setting.name)
 		switch {
+		case k == nil && didYouMean(setting.name, keyNames(keys)) != "": // before a section is seen in remote_adrs
+			unknown(r, in, "key", setting.name, setting.pos, keyNames(keys))
 		case k == nil && slices.ContainsFunc(subs, func(b sub) bool { return matches(b.name, setting.name) }):
 			r.fail(setting.pos, setting.name+" { ... }", "%s is a section, not a key", setting.name)
 		case k == nil:

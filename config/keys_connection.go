@@ -33,6 +33,7 @@ func (w written[T]) or(otherwise T) T {
 type connection struct {
 	*ike.Connection
 	rekey, over, rand, reauth written[time.Duration]
+	localPort                 written[uint16]
 }
 
 const (
@@ -50,14 +51,20 @@ var connectionKeys = []key[connection]{
 	{name: "version", set: setVersion},
 	{name: "local_addrs", set: setLocalAddrs},
 	{name: "remote_addrs", set: setRemoteAddrs},
-	{name: "local_port", set: func(c *connection, v string) error { return setPort(&c.LocalPort, v) }},
-	{name: "remote_port", set: func(c *connection, v string) error { return setPort(&c.RemotePort, v) }},
+	{name: "local_port", set: func(c *connection, v string) error { return c.localPort.set(parsePort(v)) }},
+	{name: "remote_port", set: func(c *connection, v string) error {
+		port, err := parsePort(v)
+		if err == nil {
+			c.RemotePort = port
+		}
+		return err
+	}},
 	{name: "proposals", set: func(c *connection, v string) (err error) {
 		c.Proposals, err = parseProposals(suite.IKE, v)
 		return err
 	}},
 	{name: "encap", set: setEncap},
-	{name: "mobike", same: "no", ignored: "Culvert does not negotiate MOBIKE; it follows a peer whose NAT mapping changes, and sets up a tunnel anew when the local address changes"},
+	{name: "mobike", same: "no", ignored: "Culvert does not negotiate MOBIKE; it follows a peer whose address changes, and sends from another address when its own is gone"},
 	{name: "dpd_delay", set: func(c *connection, v string) (err error) {
 		c.DPDDelay, err = parseTime(v)
 		return err
@@ -124,15 +131,12 @@ func setRemoteAddrs(c *connection, v string) error {
 	return err
 }
 
-func setPort(port *uint16, v string) error {
+func parsePort(v string) (uint16, error) {
 	n, err := parseNumber(v, math.MaxUint16)
 	if err == nil && n == 0 {
 		err = wrong("1 to 65535", "0 is no port")
 	}
-	if err == nil {
-		*port = uint16(n)
-	}
-	return err
+	return uint16(n), err
 }
 
 func setEncap(_ *connection, v string) error {

@@ -156,6 +156,45 @@ func TestRekeyUnderTraffic(t *testing.T) {
 	})
 }
 
+// With remote_port = 4500 nothing goes to port 500, from the first message on (RFC 7296 2.23), and with another port the
+// box in front of the peer may forward what it likes.
+func TestRemotePort(t *testing.T) {
+	for _, port := range []uint16{4500, 14500} {
+		synctest.Test(t, func(t *testing.T) {
+			box := &nat{public: public}
+			net := udptest.NewNetwork()
+			net.Hook(box.hook)
+			var seen []netip.AddrPort
+			net.Hook(func(p *udptest.Packet) bool {
+				if p.To.Addr() == addrA {
+					seen = append(seen, p.From, p.To)
+					p.To = netip.AddrPortFrom(addrA, 4500)
+				} else if p.From.Addr() == addrA {
+					p.From = netip.AddrPortFrom(addrA, port)
+				}
+				return true
+			})
+			a := start(t, net, addrA, confA)
+			synctest.Wait()
+			b := start(t, net, addrB, replace(confB, "remote_addrs = ", fmt.Sprintf("remote_port = %d\n    remote_addrs = ", port)))
+			b.up()
+			a.up()
+			there, back := ping(hostB, hostA, "there"), ping(hostA, hostB, "back")
+			b.send(there)
+			a.wants(there)
+			a.send(back)
+			b.wants(back)
+			want := []netip.AddrPort{netip.AddrPortFrom(public, 4500), netip.AddrPortFrom(addrA, port)}
+			for i, addr := range seen {
+				if addr != want[i%2] {
+					t.Errorf("datagram %d: %v, want %v", i/2, addr, want[i%2])
+				}
+			}
+			finish(t, b, a)
+		})
+	}
+}
+
 // The NAT gives B another address and other ports: A follows the first authentic packet.
 func TestRoaming(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -19,8 +19,8 @@ type policies struct {
 	changed bool
 }
 
-// newPolicies enters the static traffic of every configured child. What `dynamic` stands for is known when the child
-// is up.
+// newPolicies enters the traffic of every configured child, as far as it is known before the child is up: `dynamic` may
+// stand for any address then.
 func newPolicies(d *datapath, conns []*ike.Connection) *policies {
 	p := &policies{datapath: d, byConfig: make(map[*ike.Child]*kept), changed: true}
 	for _, conn := range conns {
@@ -28,7 +28,7 @@ func newPolicies(d *datapath, conns []*ike.Connection) *policies {
 			k := &kept{conn: conn, cfg: cfg}
 			p.children = append(p.children, k)
 			p.byConfig[cfg] = k
-			local, remote := ts.Resolve(cfg.LocalTS), ts.Resolve(cfg.RemoteTS)
+			local, remote := ts.Resolve(cfg.LocalTS, only(conn.LocalAddrs)...), ts.Resolve(cfg.RemoteTS, only(conn.RemoteAddrs)...)
 			if len(local) > 0 && len(remote) > 0 {
 				p.flows = append(p.flows, &flow{child: k, local: local, remote: remote, configured: true})
 			}
@@ -36,6 +36,14 @@ func newPolicies(d *datapath, conns []*ike.Connection) *policies {
 	}
 	p.linkBackups()
 	return p
+}
+
+// only returns the address that a list of addresses leaves no choice but to use, if there is one.
+func only(list []netip.Prefix) []netip.Addr {
+	if len(list) == 1 && list[0].IsSingleIP() {
+		return []netip.Addr{list[0].Addr()}
+	}
+	return nil
 }
 
 // linkBackups chains the configured flows with equal selectors, in the order in which the table prefers them.

@@ -170,6 +170,56 @@ func TestPoliciesStack(t *testing.T) {
 	want("10.103.0.1", nil, "foreign child")
 }
 
+// What dynamic stands for is protected from the start if only one address is possible.
+func TestPoliciesDynamic(t *testing.T) {
+	for _, c := range []struct{ local, remote, children, want string }{
+		{"%any", "203.0.113.1", "local_ts = 10.104.0.0/24\nremote_ts = dynamic", "[10.104.0.0/24] [203.0.113.1/32]"},
+		{"192.0.2.1", "203.0.113.1", "", "[192.0.2.1/32] [203.0.113.1/32]"},
+		{"192.0.2.1", "%any", "remote_ts = 0.0.0.0/0", "[192.0.2.1/32] [0.0.0.0/0]"},
+		{"192.0.2.1, 192.0.2.2", "203.0.113.1", "", ""},
+		{"192.0.2.1", "203.0.113.1, 203.0.113.2", "", ""},
+		{"192.0.2.1", "peer.example", "", ""},
+		{"192.0.2.0/24", "203.0.113.1", "", ""},
+		{"%any", "203.0.113.1", "local_ts = 10.104.0.0/24, dynamic", "[10.104.0.0/24] [203.0.113.1/32]"},
+	} {
+		conf := replace(confB, "remote_addrs = 203.0.113.1", "local_addrs = "+c.local+"\nremote_addrs = "+c.remote,
+			"local_ts = 10.104.0.0/24", c.children, "remote_ts = 10.103.0.0/24", "", "start_action = start", "")
+		protect, _ := newPolicies(&datapath{}, parse(t, conf).Connections).publish()
+		got := ""
+		for _, p := range protect {
+			got += fmt.Sprint(p.Local, " ", p.Remote)
+		}
+		if got != c.want {
+			t.Errorf("local_addrs = %s, remote_addrs = %s, %q: protected is %q, want %q", c.local, c.remote, c.children, got, c.want)
+		}
+	}
+}
+
+// Two hosts whose traffic is dynamic on both sides: it is the flow of the configuration that carries it.
+func TestDynamic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		outerB := netip.MustParseAddr("192.0.2.77")
+		dynamic := func(conf string) string {
+			return replace(conf, "local_ts = 10.103.0.0/24", "", "remote_ts = 10.104.0.0/24", "", "local_ts = 10.104.0.0/24", "", "remote_ts = 10.103.0.0/24", "",
+				"to-b {", "to-b {\nlocal_addrs = 203.0.113.1\nremote_addrs = 192.0.2.77", "to-a {", "to-a {\nlocal_addrs = 192.0.2.77")
+		}
+		network := udptest.NewNetwork()
+		a := start(t, network, addrA, dynamic(confA))
+		synctest.Wait()
+		b := start(t, network, outerB, dynamic(confB))
+		b.up()
+		a.up()
+		packet := ping(outerB, addrA, "from host to host")
+		b.send(packet)
+		a.wants(packet)
+		flows := 0
+		if err := b.g.do(t.Context(), func(c *control) { flows = len(c.policies.flows) }); err != nil || flows != 1 {
+			t.Errorf("%d flows, %v", flows, err)
+		}
+		finish(t, b, a)
+	})
+}
+
 // news of an SA reach the control loop although the mailbox was full at first; a new path is told once.
 func TestNotices(t *testing.T) {
 	m := newMailbox(new(counters))

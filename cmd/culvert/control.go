@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"net"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -100,7 +97,7 @@ func (o *order) send(verb, name, done string, w io.Writer) error {
 	case errors.As(err, &refused):
 		return fmt.Errorf("%s %s: %s", verb, subject, refused.Text)
 	}
-	return reached(o.control, err)
+	return reached(err)
 }
 
 // writeEvent writes an event on a line.
@@ -120,19 +117,11 @@ func writeEvent(w io.Writer, e *gateway.EventInfo) {
 }
 
 // reached gives an error of the client the exit code that says whether there is a daemon at all.
-func reached(socket string, err error) error {
-	if err != nil && nobodyListens(socket) {
+func reached(err error) error {
+	if errors.Is(err, gateway.ErrNotRunning) {
 		return &failure{exitNotRunning, err}
 	}
 	return err
-}
-
-func nobodyListens(socket string) bool {
-	conn, err := net.DialTimeout("unix", socket, time.Second)
-	if err == nil {
-		conn.Close()
-	}
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // connectionNames are those of a running daemon, for completion in the shell.

@@ -31,7 +31,7 @@ The exit code tells whether a daemon is running, not whether its connections are
 			defer cancel()
 			status, err := gateway.Client{Socket: socket}.Status(ctx)
 			if err != nil {
-				return reached(socket, err)
+				return reached(err)
 			}
 			if asJSON {
 				encoder := json.NewEncoder(cmd.OutOrStdout())
