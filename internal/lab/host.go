@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -134,6 +135,31 @@ func (h *Host) Configure(device string, addrs []string) {
 			h.t.Fatalf("%s: address %s on %s: %v", h.Name, text, device, err)
 		}
 		h.addrs = append(h.addrs, netip.MustParsePrefix(text).Addr())
+	}
+	link, err = h.handle.LinkByName(device)
+	Must(h.t, err)
+	if link.Attrs().OperState == netlink.OperUp {
+		h.awaitAddrs(addrs)
+	}
+}
+
+// awaitAddrs waits until packets for these addresses are the host's: with IPv6 the kernel makes the route later, from a
+// work queue, when the interface has a carrier.
+func (h *Host) awaitAddrs(addrs []string) {
+	h.t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for _, text := range addrs {
+		addr := netip.MustParsePrefix(text).Addr()
+		for {
+			routes, err := h.handle.RouteGet(addr.AsSlice())
+			if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+				break
+			}
+			if time.Now().After(deadline) {
+				h.t.Fatalf("%s: address %s does not become usable: %v", h.Name, text, err)
+			}
+			time.Sleep(time.Millisecond)
+		}
 	}
 }
 

@@ -29,6 +29,8 @@ func (n *Net) Link(a *Host, addrsA []string, b *Host, addrsB []string) *Link {
 	b.Configure(a.Name, addrsB)
 	l := &Link{A: a, B: b}
 	l.awaitUp()
+	a.awaitAddrs(addrsA)
+	b.awaitAddrs(addrsB)
 	return l
 }
 
