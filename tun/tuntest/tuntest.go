@@ -34,15 +34,18 @@ func New(name string, mtu, queues int) *Device {
 	return d
 }
 
+// Name is the name that the device was made with.
 func (d *Device) Name() string { return d.name }
 func (d *Device) Index() int   { return 0 }
 
+// MTU is the device's MTU in bytes.
 func (d *Device) MTU() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.mtu
 }
 
+// SetMTU changes what MTU says; nothing is enforced.
 func (d *Device) SetMTU(bytes int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -53,6 +56,7 @@ func (d *Device) SetMTU(bytes int) error {
 // Queue returns queue i, with the host's side of it.
 func (d *Device) Queue(i int) *Queue { return d.queues[i] }
 
+// Queues are the device's queues, which it keeps.
 func (d *Device) Queues() []tun.Queue {
 	var all []tun.Queue
 	for _, q := range d.queues {
@@ -61,6 +65,7 @@ func (d *Device) Queues() []tun.Queue {
 	return all
 }
 
+// Close closes all queues. Closing again does nothing.
 func (d *Device) Close() error {
 	var err error
 	for _, q := range d.queues {
@@ -108,6 +113,7 @@ func (q *Queue) Send(s tun.Super) error {
 // Received is what came out of the tunnel, packet by packet: superpackets are cut and checksums complete.
 func (q *Queue) Received() <-chan []byte { return q.toHost }
 
+// Read returns a packet that a test has sent, as the device's user sees it.
 func (q *Queue) Read(buf []byte) (tun.Super, error) {
 	select {
 	case <-q.done:
@@ -150,6 +156,7 @@ func (q *Queue) Write(s tun.Super, more [][]byte) error {
 	return nil
 }
 
+// Close makes Read return os.ErrClosed.
 func (q *Queue) Close() error {
 	err := os.ErrClosed
 	q.once.Do(func() {

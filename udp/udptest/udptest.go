@@ -257,6 +257,7 @@ func (c *Conn) Dropped() int {
 	return c.dropped
 }
 
+// LocalAddr is the address and port that the socket was made with.
 func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 
 // Close frees the port; Read returns net.ErrClosed.
