@@ -417,10 +417,15 @@ func TestHostIsMended(t *testing.T) {
 		if host.device != "tun-test" {
 			t.Errorf("the device %q was set up", host.device)
 		}
-		host.failure = errors.New("the rules are gone, and cannot be made")
+		fails := func(err error) {
+			t.Helper()
+			if err := s.g.do(t.Context(), func(*control) { host.failure = err }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fails(errors.New("the rules are gone, and cannot be made"))
 		time.Sleep(10*protectEvery + 1)
-		synctest.Wait()
-		host.failure = nil
+		fails(nil)
 		time.Sleep(10 * protectEvery)
 		synctest.Wait()
 		if n := len(host.protects); n != 21 {
