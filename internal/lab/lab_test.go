@@ -171,11 +171,11 @@ func mountOver(t *testing.T, file string) error {
 	return unix.Mount(other, file, "", unix.MS_BIND, "")
 }
 
-// TestProcessChild is the program of TestProcess.
+// TestProcessChild is the program of TestProcess, and does nothing by itself.
 func TestProcessChild(t *testing.T) {
 	file := os.Getenv("LAB_CHILD")
 	if file == "" {
-		t.Skip("only run by TestProcess")
+		return
 	}
 	addrs, err := net.InterfaceAddrs()
 	Must(t, err)
