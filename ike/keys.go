@@ -27,9 +27,9 @@ func (k keyInput) nonces() []byte {
 	return append(append([]byte(nil), k.nonceI...), k.nonceR...)
 }
 
-// skeyseed of a new IKE SA: prf(Ni | Nr, g^ir) (RFC 7296 2.14).
+// skeyseed of a new IKE SA: prf(Ni | Nr, g^ir), where some functions take less than the whole nonces (RFC 7296 2.14).
 func (k keyInput) skeyseed(prf suite.PRF) []byte {
-	return prf.Sum(k.nonces(), k.shared)
+	return prf.Sum(prf.NonceKey(k.nonceI, k.nonceR), k.shared)
 }
 
 // rekeySeed of a rekeyed IKE SA: prf(SK_d of the old, g^ir | Ni | Nr), with the PRF of the old IKE SA (RFC 7296 2.18).

@@ -305,3 +305,30 @@ func modp1024(t *testing.T, der, publicI, publicR []byte) []byte {
 	}
 	return new(big.Int).Exp(new(big.Int).SetBytes(other), x, p).FillBytes(make([]byte, 128))
 }
+
+// RFC 7296 2.14: with AES-XCBC and AES-CMAC only SKEYSEED is made of the first 64 bits of the nonces; all else has them whole.
+func TestSkeyseedOfHalfNonces(t *testing.T) {
+	in := keyInput{nonceI: bytes.Repeat([]byte{1}, 32), nonceR: bytes.Repeat([]byte{2}, 32), spiI: 3, spiR: 4, shared: []byte("g^ir")}
+	for _, id := range []uint16{suite.PRF_AES128_XCBC, suite.PRF_AES128_CMAC} {
+		prfT := suite.Transform{Type: suite.TypePRF, ID: id}
+		prf, err := suite.NewPRF(prfT)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seed := in.skeyseed(prf)
+		if want := prf.Sum(append(bytes.Repeat([]byte{1}, 8), bytes.Repeat([]byte{2}, 8)...), in.shared); !bytes.Equal(seed, want) {
+			t.Errorf("%s: SKEYSEED is %x, want %x", prfT, seed, want)
+		}
+		whole := append(in.nonces(), 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4)
+		want := prf.Plus(bytes.Clone(seed), whole, 16)
+		chosen := suite.Proposal{Protocol: suite.IKE, Transforms: []suite.Transform{
+			{Type: suite.TypeENCR, ID: suite.ENCR_AES_CTR, KeyBits: 128}, prfT, {Type: suite.TypeINTEG, ID: suite.AUTH_AES_XCBC_96}}}
+		k, err := deriveKeys(chosen, seed, in, true, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(k.d, want) {
+			t.Errorf("%s: SK_d is %x, want %x", prfT, k.d, want)
+		}
+	}
+}

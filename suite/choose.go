@@ -79,6 +79,12 @@ func match(offer, our Proposal, preferKE uint16) (Proposal, bool) {
 	return chosen, true
 }
 
+// fits reports whether a transform may be used for a protocol that has its type. AES-GMAC does not encrypt, which messages of
+// IKE must be (RFC 4543 5.1, RFC 7296 3.14).
+func (t Transform) fits(p Protocol) bool {
+	return p != IKE || t.Type != TypeENCR || t.ID != ENCR_NULL_AUTH_AES_GMAC
+}
+
 // none reports whether the transform says that its type is not used. NO_ESN is a value like any other.
 func none(t Transform) bool {
 	return t == Transform{Type: TypeINTEG, ID: AUTH_NONE} || t == Transform{Type: TypeKE, ID: KE_NONE}
@@ -88,7 +94,7 @@ func none(t Transform) bool {
 // Key Length attributes, so one that lacks it or has one too many is equal to none that is supported.
 func common(offer, our Proposal, t Type) (Transform, bool) {
 	for _, tr := range our.Transforms {
-		if tr.Type == t && !none(tr) && Supported(tr) && slices.Contains(offer.Transforms, tr) {
+		if tr.Type == t && !none(tr) && Supported(tr) && tr.fits(our.Protocol) && slices.Contains(offer.Transforms, tr) {
 			return tr, true
 		}
 	}

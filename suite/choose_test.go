@@ -69,8 +69,8 @@ func TestChoose(t *testing.T) {
 		// RFC 7296 3.3.6
 		{name: "unknown transforms are passed over", offered: []Proposal{with(Proposal{IKE, []Transform{tr(TypeENCR, 1234), tr(TypePRF, 999), tr(TypeKE, 65000)}},
 			ike("aes256gcm16-prfsha256-x25519").Transforms...)}, ours: []Proposal{ike("aes256gcm16-prfsha256-x25519")}, want: "aes256gcm16-prfsha256-x25519"},
-		{name: "unknown transforms on both sides", offered: []Proposal{{ESP, []Transform{tr(TypeENCR, 18, 128), tr(TypeESN, 0)}}},
-			ours: []Proposal{{ESP, []Transform{tr(TypeENCR, 18, 128), tr(TypeESN, 0)}}}},
+		{name: "unknown transforms on both sides", offered: []Proposal{{ESP, []Transform{tr(TypeENCR, 25, 128), tr(TypeESN, 0)}}},
+			ours: []Proposal{{ESP, []Transform{tr(TypeENCR, 25, 128), tr(TypeESN, 0)}}}},
 		{name: "unknown type", offered: []Proposal{with(ike("aes256gcm16-prfsha256-x25519"), tr(6, 36))}, ours: []Proposal{ike("aes256gcm16-prfsha256-x25519")}},
 		{name: "unknown type, next proposal", offered: []Proposal{with(ike("aes256gcm16-prfsha256-x25519"), tr(6, 36)), ike("aes256gcm16-prfsha256-x25519")},
 			ours: []Proposal{ike("aes256gcm16-prfsha256-x25519")}, index: 1, want: "aes256gcm16-prfsha256-x25519"},
@@ -92,6 +92,10 @@ func TestChoose(t *testing.T) {
 		{name: "CBC without integrity", offered: []Proposal{without(esp("aes256-sha256"), TypeINTEG)}, ours: []Proposal{without(esp("aes256-sha256"), TypeINTEG)}},
 		{name: "CBC with AUTH_NONE", offered: []Proposal{with(without(esp("aes256-sha256"), TypeINTEG), none)},
 			ours: []Proposal{with(without(esp("aes256-sha256"), TypeINTEG), none)}},
+		{name: "authentication only in ESP", offered: []Proposal{esp("aes128gmac")}, ours: []Proposal{esp("aes256gcm16"), esp("aes128gmac")}, want: "aes128gmac"},
+		{name: "authentication only in IKE",
+			offered: []Proposal{{IKE, []Transform{tr(TypeENCR, ENCR_NULL_AUTH_AES_GMAC, 128), tr(TypePRF, 5), tr(TypeKE, CURVE25519)}}},
+			ours:    []Proposal{{IKE, []Transform{tr(TypeENCR, ENCR_NULL_AUTH_AES_GMAC, 128), tr(TypePRF, 5), tr(TypeKE, CURVE25519)}}}},
 		{name: "AEAD and CBC in one offer", offered: []Proposal{with(esp("aes256-sha256"), gcm)},
 			ours: []Proposal{esp("aes256gcm16"), esp("aes256-sha256")}, want: "aes256-sha256"},
 
@@ -303,7 +307,7 @@ func randomProposals(rng *rand.Rand, proto Protocol) []Proposal {
 	}
 	all := make([]Proposal, rng.IntN(3))
 	for i := range all {
-		encr := some(tr(TypeENCR, ENCR_AES_GCM_16, 128), tr(TypeENCR, ENCR_AES_GCM_16, 256), tr(TypeENCR, ENCR_CHACHA20_POLY1305), tr(TypeENCR, 18, 128))
+		encr := some(tr(TypeENCR, ENCR_AES_GCM_16, 128), tr(TypeENCR, ENCR_AES_GCM_16, 256), tr(TypeENCR, ENCR_CHACHA20_POLY1305), tr(TypeENCR, 25, 128))
 		if rng.IntN(2) == 0 {
 			encr = some(tr(TypeENCR, ENCR_AES_CBC, 128), tr(TypeENCR, ENCR_AES_CBC, 256), tr(TypeENCR, ENCR_AES_CBC), tr(TypeENCR, 3))
 		}

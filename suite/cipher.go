@@ -1,10 +1,13 @@
 package suite
 
+import "golang.org/x/crypto/chacha20poly1305"
+
 // Cipher protects the packets of one direction: the SK payload of an IKE SA and the packets of an ESP SA alike. It is
-// encryption and integrity together, be it an AEAD or a block cipher with a MAC. Ciphers are safe for concurrent use and
-// Seal and Open do not allocate.
+// encryption and integrity together, be it an AEAD or a block cipher with a MAC. AES-GMAC, for ESP only, has no encryption:
+// what is called ciphertext below is then the plaintext. Ciphers are safe for concurrent use and Seal and Open do not
+// allocate.
 type Cipher interface {
-	// IVLen is the length in bytes of the explicit IV on the wire: 8 for the AEADs, 16 for CBC.
+	// IVLen is the length in bytes of the explicit IV on the wire: 16 for CBC, 8 otherwise.
 	IVLen() int
 	// TagLen is the length in bytes of the integrity check value (ICV).
 	TagLen() int
@@ -26,7 +29,8 @@ type Cipher interface {
 const espHeaderLen = 8
 
 // NewCipher makes the cipher of one direction. integ is the zero Transform or AUTH_NONE for an AEAD. The lengths of the keys
-// must be those of KeyLens: for an AEAD encKey ends with the salt (RFC 4106 8.1, RFC 7634 2). The keys are expanded, the
+// must be those of KeyLens: for an AEAD encKey ends with the salt (RFC 4106 8.1, RFC 4309 7.1, RFC 4543 5.4, RFC 7634 2), for
+// AES-CTR with the nonce (RFC 3686 5.1). The keys are expanded, the
 // caller keeps and zeroes its own. The error is ErrUnsupported, or errKeyLength.
 func NewCipher(encr, integ Transform, encKey, integKey []byte) (Cipher, error) {
 	encLen, integLen, err := KeyLens(encr, integ)
@@ -37,36 +41,53 @@ func NewCipher(encr, integ Transform, encKey, integKey []byte) (Cipher, error) {
 		return nil, errKeyLength
 	}
 	switch encr.ID {
-	case ENCR_AES_GCM_16:
-		return newAESGCM(encKey)
+	case ENCR_AES_CCM_8, ENCR_AES_CCM_12, ENCR_AES_CCM_16:
+		return newAESCCM(encKey, 8+4*int(encr.ID-ENCR_AES_CCM_8))
+	case ENCR_AES_GCM_8, ENCR_AES_GCM_12, ENCR_AES_GCM_16:
+		return newAESGCM(encKey, 8+4*int(encr.ID-ENCR_AES_GCM_8))
+	case ENCR_NULL_AUTH_AES_GMAC:
+		return newAESGMAC(encKey)
 	case ENCR_CHACHA20_POLY1305:
 		return newChaCha20Poly1305(encKey)
 	}
-	return newCBC(encr, integ, encKey, integKey)
+	return newEtM(encr, integ, encKey, integKey)
 }
 
-// KeyLens returns how many bytes of key material a cipher needs for encryption, salt included, and for integrity. The error
-// is ErrUnsupported for transforms Culvert does not implement or that do not go together: an AEAD with an integrity
+// KeyLens returns how many bytes of key material a cipher needs for encryption, salt or nonce included, and for integrity. The
+// error is ErrUnsupported for transforms Culvert does not implement or that do not go together: an AEAD with an integrity
 // algorithm, or a plain cipher without one (RFC 7296 3.3, RFC 5282 8).
 func KeyLens(encr, integ Transform) (enc, integKey int, err error) {
 	if !Supported(encr) || encr.Type != TypeENCR {
 		return 0, 0, ErrUnsupported
 	}
 	none := integ == Transform{} || integ == Transform{Type: TypeINTEG, ID: AUTH_NONE}
-	if encr.aead() {
-		if !none {
-			return 0, 0, ErrUnsupported
-		}
-		if encr.ID == ENCR_CHACHA20_POLY1305 {
-			return 32 + saltLen, 0, nil
-		}
-		return int(encr.KeyBits)/8 + saltLen, 0, nil
-	}
-	if none || integ.Type != TypeINTEG || !Supported(integ) {
+	if encr.aead() != none {
 		return 0, 0, ErrUnsupported
 	}
-	m, _ := macOf(integ)
-	return int(encr.KeyBits) / 8, m.keyLen, nil
+	if !none {
+		m, ok := macOf(integ)
+		if !ok {
+			return 0, 0, ErrUnsupported
+		}
+		integKey = m.keyLen
+	}
+	return encr.keyLen(), integKey, nil
+}
+
+// keyLen is the length in bytes of the key material of a supported cipher.
+func (t Transform) keyLen() int {
+	key := int(t.KeyBits) / 8
+	switch t.ID {
+	case ENCR_AES_CBC:
+		return key
+	case ENCR_AES_CTR:
+		return key + ctrNonceLen
+	case ENCR_AES_CCM_8, ENCR_AES_CCM_12, ENCR_AES_CCM_16:
+		return key + ccmSaltLen
+	case ENCR_CHACHA20_POLY1305:
+		return chacha20poly1305.KeySize + saltLen // RFC 7634 2
+	}
+	return key + saltLen
 }
 
 // aead reports whether the transform is a combined-mode cipher of the registry, implemented or not.
@@ -87,7 +108,8 @@ func Supported(t Transform) bool {
 	switch t.Type {
 	case TypeENCR:
 		switch t.ID {
-		case ENCR_AES_CBC, ENCR_AES_GCM_16:
+		case ENCR_AES_CBC, ENCR_AES_CTR, ENCR_AES_CCM_8, ENCR_AES_CCM_12, ENCR_AES_CCM_16,
+			ENCR_AES_GCM_8, ENCR_AES_GCM_12, ENCR_AES_GCM_16, ENCR_NULL_AUTH_AES_GMAC:
 			return t.KeyBits == 128 || t.KeyBits == 192 || t.KeyBits == 256
 		case ENCR_CHACHA20_POLY1305:
 			return t.KeyBits == 0 // RFC 7634 4

@@ -3,7 +3,6 @@ package suite
 import (
 	"bytes"
 	"crypto/aes"
-	"crypto/hmac"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,9 +18,15 @@ func (a algorithm) String() string { return a.encr.String() + "/" + a.integ.Stri
 func algorithms() []algorithm {
 	var all []algorithm
 	for _, bits := range []uint16{128, 192, 256} {
-		all = append(all, algorithm{encr: Transform{TypeENCR, ENCR_AES_GCM_16, bits}})
-		for _, id := range []uint16{AUTH_HMAC_SHA1_96, AUTH_HMAC_SHA2_256_128, AUTH_HMAC_SHA2_384_192, AUTH_HMAC_SHA2_512_256} {
-			all = append(all, algorithm{Transform{TypeENCR, ENCR_AES_CBC, bits}, Transform{TypeINTEG, id, 0}})
+		for _, id := range []uint16{ENCR_AES_GCM_16, ENCR_AES_GCM_8, ENCR_AES_GCM_12, ENCR_AES_CCM_8, ENCR_AES_CCM_12, ENCR_AES_CCM_16,
+			ENCR_NULL_AUTH_AES_GMAC} {
+			all = append(all, algorithm{encr: Transform{TypeENCR, id, bits}})
+		}
+		for _, id := range []uint16{AUTH_HMAC_SHA1_96, AUTH_AES_XCBC_96, AUTH_AES_CMAC_96, AUTH_HMAC_SHA2_256_128, AUTH_HMAC_SHA2_384_192,
+			AUTH_HMAC_SHA2_512_256} {
+			for _, encr := range []uint16{ENCR_AES_CBC, ENCR_AES_CTR} {
+				all = append(all, algorithm{Transform{TypeENCR, encr, bits}, Transform{TypeINTEG, id, 0}})
+			}
 		}
 	}
 	return append(all, algorithm{encr: Transform{Type: TypeENCR, ID: ENCR_CHACHA20_POLY1305}})
@@ -59,6 +64,7 @@ func TestKeyLens(t *testing.T) {
 	gcm := func(bits uint16) Transform { return Transform{TypeENCR, ENCR_AES_GCM_16, bits} }
 	cbc := func(bits uint16) Transform { return Transform{TypeENCR, ENCR_AES_CBC, bits} }
 	chacha := Transform{Type: TypeENCR, ID: ENCR_CHACHA20_POLY1305}
+	aes := func(id, bits uint16) Transform { return Transform{TypeENCR, id, bits} }
 	mac := func(id uint16) Transform { return Transform{Type: TypeINTEG, ID: id} }
 	for _, c := range []struct {
 		encr, integ Transform
@@ -71,7 +77,14 @@ func TestKeyLens(t *testing.T) {
 		{cbc(256), Transform{}, 0, 0}, {cbc(256), mac(AUTH_NONE), 0, 0}, {cbc(0), mac(2), 0, 0}, {cbc(512), mac(2), 0, 0},
 		{gcm(256), mac(AUTH_HMAC_SHA2_256_128), 0, 0}, {gcm(0), Transform{}, 0, 0}, {gcm(64), Transform{}, 0, 0},
 		{Transform{TypeENCR, ENCR_CHACHA20_POLY1305, 256}, Transform{}, 0, 0}, {chacha, mac(2), 0, 0},
-		{Transform{TypeENCR, 18, 128}, Transform{}, 0, 0}, {Transform{TypeENCR, 11, 0}, mac(2), 0, 0},
+		{aes(ENCR_AES_GCM_8, 128), Transform{}, 20, 0}, {aes(ENCR_AES_GCM_12, 256), Transform{}, 36, 0},
+		{aes(ENCR_AES_CCM_8, 128), Transform{}, 19, 0}, {aes(ENCR_AES_CCM_12, 192), Transform{}, 27, 0},
+		{aes(ENCR_AES_CCM_16, 256), mac(AUTH_NONE), 35, 0}, {aes(ENCR_NULL_AUTH_AES_GMAC, 192), Transform{}, 28, 0},
+		{aes(ENCR_AES_CTR, 128), mac(AUTH_AES_XCBC_96), 20, 16}, {aes(ENCR_AES_CTR, 256), mac(AUTH_AES_CMAC_96), 36, 16},
+		{aes(ENCR_AES_CTR, 128), Transform{}, 0, 0}, {aes(ENCR_AES_CTR, 0), mac(2), 0, 0}, {aes(ENCR_AES_CCM_16, 0), Transform{}, 0, 0},
+		{aes(ENCR_AES_CCM_16, 128), mac(2), 0, 0}, {aes(ENCR_NULL_AUTH_AES_GMAC, 128), mac(2), 0, 0},
+		{aes(ENCR_NULL_AUTH_AES_GMAC, 0), Transform{}, 0, 0}, {cbc(128), Transform{TypeINTEG, AUTH_AES_XCBC_96, 128}, 0, 0},
+		{cbc(128), mac(9), 0, 0}, {Transform{TypeENCR, 11, 0}, mac(2), 0, 0},
 		{cbc(128), mac(1), 0, 0}, {cbc(128), Transform{TypeINTEG, 2, 160}, 0, 0}, {cbc(128), Transform{TypePRF, 2, 0}, 0, 0},
 		{Transform{TypePRF, PRF_HMAC_SHA1, 0}, mac(2), 0, 0}, {Transform{}, Transform{}, 0, 0},
 	} {
@@ -94,14 +107,20 @@ func TestKeyLens(t *testing.T) {
 }
 
 func TestCipherLengths(t *testing.T) {
-	tags := map[uint16]int{0: 16, AUTH_HMAC_SHA1_96: 12, AUTH_HMAC_SHA2_256_128: 16, AUTH_HMAC_SHA2_384_192: 24, AUTH_HMAC_SHA2_512_256: 32}
+	tags := map[uint16]int{AUTH_AES_XCBC_96: 12, AUTH_AES_CMAC_96: 12, AUTH_HMAC_SHA1_96: 12, AUTH_HMAC_SHA2_256_128: 16, AUTH_HMAC_SHA2_384_192: 24, AUTH_HMAC_SHA2_512_256: 32}
+	aeads := map[uint16]int{ENCR_AES_CCM_8: 8, ENCR_AES_CCM_12: 12, ENCR_AES_CCM_16: 16, ENCR_AES_GCM_8: 8, ENCR_AES_GCM_12: 12,
+		ENCR_AES_GCM_16: 16, ENCR_NULL_AUTH_AES_GMAC: 16, ENCR_CHACHA20_POLY1305: 16}
 	for _, a := range algorithms() {
 		c := a.cipher(t, 1)
+		tag := tags[a.integ.ID]
+		if a.encr.aead() {
+			tag = aeads[a.encr.ID]
+		}
 		iv, block := 8, 1
 		if a.encr.ID == ENCR_AES_CBC {
 			iv, block = 16, 16
 		}
-		if c.IVLen() != iv || c.BlockLen() != block || c.TagLen() != tags[a.integ.ID] {
+		if c.IVLen() != iv || c.BlockLen() != block || c.TagLen() != tag {
 			t.Errorf("%s: IV %d block %d tag %d", a, c.IVLen(), c.BlockLen(), c.TagLen())
 		}
 	}
@@ -128,8 +147,8 @@ func TestSealOpen(t *testing.T) {
 					if !bytes.Equal(pkt[:clear], header) {
 						t.Fatalf("%s: Seal changed the header", a)
 					}
-					if n > 0 && bytes.Contains(pkt, plain) {
-						t.Fatalf("%s: the plaintext is still there", a)
+					if hidden := a.encr.ID != ENCR_NULL_AUTH_AES_GMAC; n > 0 && bytes.Contains(pkt, plain) == hidden {
+						t.Fatalf("%s: the plaintext is hidden: %v", a, !hidden)
 					}
 					if esn {
 						if _, err := receiver.Open(bytes.Clone(pkt), clear, uint32(seq>>32)+1, true); !errors.Is(err, ErrIntegrity) {
@@ -180,7 +199,7 @@ func TestCBCModel(t *testing.T) {
 			want = append(want, ct...)
 			previous = ct
 		}
-		mac := hmac.New(m.hash, integKey)
+		mac := m.keyed(integKey)
 		mac.Write(want)
 		mac.Write([]byte{0, 0, 0, 5})
 		want = append(want, mac.Sum(nil)[:m.tagLen]...)
@@ -194,7 +213,7 @@ func TestCBCModel(t *testing.T) {
 	}
 }
 
-// The IVs of the AEADs are the sequence number; those of CBC never repeat.
+// The IVs are the sequence number; those of CBC never repeat.
 func TestIVs(t *testing.T) {
 	for _, a := range algorithms() {
 		c := a.cipher(t, 1)
@@ -350,13 +369,13 @@ func FuzzOpen(f *testing.F) {
 
 func BenchmarkCipher(b *testing.B) {
 	for _, a := range algorithms() {
-		if a.encr.KeyBits == 192 || a.encr.ID == ENCR_AES_CBC && a.integ.ID != AUTH_HMAC_SHA2_256_128 {
+		if a.encr.KeyBits == 192 || a.encr.ID == ENCR_AES_CTR && a.integ.ID != AUTH_HMAC_SHA2_256_128 {
 			continue
 		}
 		c := a.cipher(b, 1)
 		pkt := packet(c, make([]byte, 8), make([]byte, 1408))
 		for _, open := range []bool{false, true} {
-			b.Run(fmt.Sprintf("%s/open=%v", a.encr, open), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s/open=%v", a, open), func(b *testing.B) {
 				b.SetBytes(1408)
 				b.ReportAllocs()
 				sealed := bytes.Clone(pkt)

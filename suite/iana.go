@@ -4,31 +4,52 @@ import "fmt"
 
 // Transform IDs of the IANA registry "Internet Key Exchange Version 2 (IKEv2) Parameters" that Culvert implements.
 const (
-	ENCR_AES_CBC           = 12
-	ENCR_AES_GCM_16        = 20
-	ENCR_CHACHA20_POLY1305 = 28
+	ENCR_AES_CBC            = 12
+	ENCR_AES_CTR            = 13
+	ENCR_AES_CCM_8          = 14
+	ENCR_AES_CCM_12         = 15
+	ENCR_AES_CCM_16         = 16
+	ENCR_AES_GCM_8          = 18
+	ENCR_AES_GCM_12         = 19
+	ENCR_AES_GCM_16         = 20
+	ENCR_NULL_AUTH_AES_GMAC = 21 // ESP only
+	ENCR_CHACHA20_POLY1305  = 28
 
 	PRF_HMAC_SHA1     = 2
+	PRF_AES128_XCBC   = 4
 	PRF_HMAC_SHA2_256 = 5
 	PRF_HMAC_SHA2_384 = 6
 	PRF_HMAC_SHA2_512 = 7
+	PRF_AES128_CMAC   = 8
 
 	AUTH_NONE              = 0
 	AUTH_HMAC_SHA1_96      = 2
+	AUTH_AES_XCBC_96       = 5
+	AUTH_AES_CMAC_96       = 8
 	AUTH_HMAC_SHA2_256_128 = 12
 	AUTH_HMAC_SHA2_384_192 = 13
 	AUTH_HMAC_SHA2_512_256 = 14
 
-	KE_NONE    = 0
-	MODP2048   = 14
-	MODP3072   = 15
-	MODP4096   = 16
-	MODP6144   = 17
-	MODP8192   = 18
-	ECP256     = 19
-	ECP384     = 20
-	ECP521     = 21
-	CURVE25519 = 31
+	KE_NONE         = 0
+	MODP1024        = 2
+	MODP1536        = 5
+	MODP2048        = 14
+	MODP3072        = 15
+	MODP4096        = 16
+	MODP6144        = 17
+	MODP8192        = 18
+	ECP256          = 19
+	ECP384          = 20
+	ECP521          = 21
+	MODP1024S160    = 22
+	MODP2048S224    = 23
+	MODP2048S256    = 24
+	BRAINPOOLP224R1 = 27
+	BRAINPOOLP256R1 = 28
+	BRAINPOOLP384R1 = 29
+	BRAINPOOLP512R1 = 30
+	CURVE25519      = 31
+	CURVE448        = 32
 
 	NO_ESN = 0
 	ESN    = 1
@@ -73,38 +94,38 @@ func (t Transform) String() string {
 
 func encrName(id uint16) string {
 	return at(id, []string{
-		1:                      "DES_IV64",
-		2:                      "DES",
-		3:                      "3DES",
-		4:                      "RC5",
-		5:                      "IDEA",
-		6:                      "CAST",
-		7:                      "BLOWFISH",
-		8:                      "3IDEA",
-		9:                      "DES_IV32",
-		11:                     "NULL",
-		ENCR_AES_CBC:           "AES_CBC",
-		13:                     "AES_CTR",
-		14:                     "AES_CCM_8",
-		15:                     "AES_CCM_12",
-		16:                     "AES_CCM_16",
-		18:                     "AES_GCM_8",
-		19:                     "AES_GCM_12",
-		ENCR_AES_GCM_16:        "AES_GCM_16",
-		21:                     "NULL_AUTH_AES_GMAC",
-		23:                     "CAMELLIA_CBC",
-		24:                     "CAMELLIA_CTR",
-		25:                     "CAMELLIA_CCM_8",
-		26:                     "CAMELLIA_CCM_12",
-		27:                     "CAMELLIA_CCM_16",
-		ENCR_CHACHA20_POLY1305: "CHACHA20_POLY1305",
-		29:                     "AES_CCM_8_IIV",
-		30:                     "AES_GCM_16_IIV",
-		31:                     "CHACHA20_POLY1305_IIV",
-		32:                     "KUZNYECHIK_MGM_KTREE",
-		33:                     "MAGMA_MGM_KTREE",
-		34:                     "KUZNYECHIK_MGM_MAC_KTREE",
-		35:                     "MAGMA_MGM_MAC_KTREE",
+		1:                       "DES_IV64",
+		2:                       "DES",
+		3:                       "3DES",
+		4:                       "RC5",
+		5:                       "IDEA",
+		6:                       "CAST",
+		7:                       "BLOWFISH",
+		8:                       "3IDEA",
+		9:                       "DES_IV32",
+		11:                      "NULL",
+		ENCR_AES_CBC:            "AES_CBC",
+		ENCR_AES_CTR:            "AES_CTR",
+		ENCR_AES_CCM_8:          "AES_CCM_8",
+		ENCR_AES_CCM_12:         "AES_CCM_12",
+		ENCR_AES_CCM_16:         "AES_CCM_16",
+		ENCR_AES_GCM_8:          "AES_GCM_8",
+		ENCR_AES_GCM_12:         "AES_GCM_12",
+		ENCR_AES_GCM_16:         "AES_GCM_16",
+		ENCR_NULL_AUTH_AES_GMAC: "NULL_AUTH_AES_GMAC",
+		23:                      "CAMELLIA_CBC",
+		24:                      "CAMELLIA_CTR",
+		25:                      "CAMELLIA_CCM_8",
+		26:                      "CAMELLIA_CCM_12",
+		27:                      "CAMELLIA_CCM_16",
+		ENCR_CHACHA20_POLY1305:  "CHACHA20_POLY1305",
+		29:                      "AES_CCM_8_IIV",
+		30:                      "AES_GCM_16_IIV",
+		31:                      "CHACHA20_POLY1305_IIV",
+		32:                      "KUZNYECHIK_MGM_KTREE",
+		33:                      "MAGMA_MGM_KTREE",
+		34:                      "KUZNYECHIK_MGM_MAC_KTREE",
+		35:                      "MAGMA_MGM_MAC_KTREE",
 	})
 }
 
@@ -113,11 +134,11 @@ func prfName(id uint16) string {
 		1:                 "PRF_HMAC_MD5",
 		PRF_HMAC_SHA1:     "PRF_HMAC_SHA1",
 		3:                 "PRF_HMAC_TIGER",
-		4:                 "PRF_AES128_XCBC",
+		PRF_AES128_XCBC:   "PRF_AES128_XCBC",
 		PRF_HMAC_SHA2_256: "PRF_HMAC_SHA2_256",
 		PRF_HMAC_SHA2_384: "PRF_HMAC_SHA2_384",
 		PRF_HMAC_SHA2_512: "PRF_HMAC_SHA2_512",
-		8:                 "PRF_AES128_CMAC",
+		PRF_AES128_CMAC:   "PRF_AES128_CMAC",
 		9:                 "PRF_HMAC_STREEBOG_512",
 	})
 }
@@ -129,10 +150,10 @@ func integName(id uint16) string {
 		AUTH_HMAC_SHA1_96:      "HMAC_SHA1_96",
 		3:                      "DES_MAC",
 		4:                      "KPDK_MD5",
-		5:                      "AES_XCBC_96",
+		AUTH_AES_XCBC_96:       "AES_XCBC_96",
 		6:                      "HMAC_MD5_128",
 		7:                      "HMAC_SHA1_160",
-		8:                      "AES_CMAC_96",
+		AUTH_AES_CMAC_96:       "AES_CMAC_96",
 		9:                      "AES_128_GMAC",
 		10:                     "AES_192_GMAC",
 		11:                     "AES_256_GMAC",
@@ -144,34 +165,34 @@ func integName(id uint16) string {
 
 func keName(id uint16) string {
 	return at(id, []string{
-		KE_NONE:    "KE_NONE",
-		1:          "MODP_768",
-		2:          "MODP_1024",
-		5:          "MODP_1536",
-		MODP2048:   "MODP_2048",
-		MODP3072:   "MODP_3072",
-		MODP4096:   "MODP_4096",
-		MODP6144:   "MODP_6144",
-		MODP8192:   "MODP_8192",
-		ECP256:     "ECP_256",
-		ECP384:     "ECP_384",
-		ECP521:     "ECP_521",
-		22:         "MODP_1024_S160",
-		23:         "MODP_2048_S224",
-		24:         "MODP_2048_S256",
-		25:         "ECP_192",
-		26:         "ECP_224",
-		27:         "BRAINPOOL_P224R1",
-		28:         "BRAINPOOL_P256R1",
-		29:         "BRAINPOOL_P384R1",
-		30:         "BRAINPOOL_P512R1",
-		CURVE25519: "CURVE25519",
-		32:         "CURVE448",
-		33:         "GOST3410_2012_256",
-		34:         "GOST3410_2012_512",
-		35:         "ML_KEM_512",
-		36:         "ML_KEM_768",
-		37:         "ML_KEM_1024",
+		KE_NONE:         "KE_NONE",
+		1:               "MODP_768",
+		MODP1024:        "MODP_1024",
+		MODP1536:        "MODP_1536",
+		MODP2048:        "MODP_2048",
+		MODP3072:        "MODP_3072",
+		MODP4096:        "MODP_4096",
+		MODP6144:        "MODP_6144",
+		MODP8192:        "MODP_8192",
+		ECP256:          "ECP_256",
+		ECP384:          "ECP_384",
+		ECP521:          "ECP_521",
+		MODP1024S160:    "MODP_1024_S160",
+		MODP2048S224:    "MODP_2048_S224",
+		MODP2048S256:    "MODP_2048_S256",
+		25:              "ECP_192",
+		26:              "ECP_224",
+		BRAINPOOLP224R1: "BRAINPOOL_P224R1",
+		BRAINPOOLP256R1: "BRAINPOOL_P256R1",
+		BRAINPOOLP384R1: "BRAINPOOL_P384R1",
+		BRAINPOOLP512R1: "BRAINPOOL_P512R1",
+		CURVE25519:      "CURVE25519",
+		CURVE448:        "CURVE448",
+		33:              "GOST3410_2012_256",
+		34:              "GOST3410_2012_512",
+		35:              "ML_KEM_512",
+		36:              "ML_KEM_768",
+		37:              "ML_KEM_1024",
 	})
 }
 

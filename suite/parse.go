@@ -117,6 +117,9 @@ func (p *Proposal) complete() error {
 }
 
 func (p *Proposal) completeIKE() error {
+	if i := slices.IndexFunc(p.Transforms, func(t Transform) bool { return !t.fits(IKE) }); i >= 0 {
+		return fmt.Errorf("%q does not encrypt and is for ESP only; IKE must be encrypted (RFC 4543 5.1)", wordOf(p.Transforms[i]))
+	}
 	p.drop(func(t Transform) bool { return t.Type == TypeESN || t.Type == TypeKE && t.ID == KE_NONE })
 	if _, ok := p.Get(TypePRF); !ok {
 		for _, t := range p.All(TypeINTEG) {
@@ -136,9 +139,13 @@ func (p *Proposal) drop(unwanted func(Transform) bool) {
 	p.Transforms = slices.DeleteFunc(p.Transforms, unwanted)
 }
 
-// prfOf is the pseudorandom function with the hash of an integrity algorithm.
+// prfOf is the pseudorandom function of the same family as an integrity algorithm.
 func prfOf(integ uint16) uint16 {
 	switch integ {
+	case AUTH_AES_XCBC_96:
+		return PRF_AES128_XCBC
+	case AUTH_AES_CMAC_96:
+		return PRF_AES128_CMAC
 	case AUTH_HMAC_SHA2_256_128:
 		return PRF_HMAC_SHA2_256
 	case AUTH_HMAC_SHA2_384_192:

@@ -54,6 +54,14 @@ func TestParseProposal(t *testing.T) {
 		{ESP, "aes256gcm16-noesn", []Transform{gcm256, noesn}, "aes256gcm16"},
 		{ESP, "aes256gcm16-esn", []Transform{gcm256, esn}, "aes256gcm16-esn"},
 		{ESP, "aes256gcm16-noesn-esn", []Transform{gcm256, noesn, esn}, "aes256gcm16-noesn-esn"},
+		{IKE, "aes128ctr-aesxcbc-x25519", []Transform{{TypeENCR, ENCR_AES_CTR, 128}, {TypePRF, PRF_AES128_XCBC, 0},
+			{TypeINTEG, AUTH_AES_XCBC_96, 0}, x25519}, "aes128ctr-aesxcbc-prfaesxcbc-x25519"},
+		{IKE, "aes-aescmac-x25519", []Transform{cbc128, {TypePRF, PRF_AES128_CMAC, 0}, {TypeINTEG, AUTH_AES_CMAC_96, 0}, x25519},
+			"aes128-aescmac-prfaescmac-x25519"},
+		{IKE, "aes256ccm-prfaescmac-x25519", []Transform{{TypeENCR, ENCR_AES_CCM_16, 256}, {TypePRF, PRF_AES128_CMAC, 0}, x25519},
+			"aes256ccm16-prfaescmac-x25519"},
+		{ESP, "aes128ccm96-aes192gcm64-aes256gmac", []Transform{{TypeENCR, ENCR_AES_CCM_12, 128}, {TypeENCR, ENCR_AES_GCM_8, 192},
+			{TypeENCR, ENCR_NULL_AUTH_AES_GMAC, 256}, noesn}, "aes128ccm12-aes192gcm8-aes256gmac"},
 		{ESP, "aes128-sha1-modp2048-none", []Transform{cbc128, mac1, m2048, none, noesn}, "aes128-sha1-modp2048-none"},
 		{ESP, "chacha20poly1305-sha256-prfsha256-x25519", []Transform{chacha, x25519, noesn}, "chacha20poly1305-x25519"},
 	} {
@@ -88,6 +96,7 @@ func TestParseProposalErrors(t *testing.T) {
 		{ESP, "sha256", "encryption"},
 		{ESP, "aes256gcm16-aes256-sha256-x25519", "write two: aes256gcm16-x25519, aes256-sha256-x25519"},
 		{IKE, "aes256gcm16-aes256-sha256-x25519", "write two: aes256gcm16-sha256-x25519, aes256-sha256-x25519"},
+		{IKE, "aes128gmac-prfsha256-x25519", `"aes128gmac" does not encrypt`},
 		{AH, "sha256", "AH"},
 		{9, "sha256", "Protocol 9"},
 		{ESP, "aes265gcm16", `unknown algorithm "aes265gcm16"; did you mean "aes256gcm16"?`},
@@ -111,9 +120,9 @@ func TestParseProposalErrors(t *testing.T) {
 
 func TestKeywordError(t *testing.T) {
 	for _, word := range []string{
-		"3des", "des", "null", "md5", "md5_128", "sha1_160", "aesxcbc", "aescmac", "prfmd5", "prfaesxcbc", "prfaescmac", "modp768",
+		"3des", "des", "null", "md5", "md5_128", "sha1_160", "prfmd5", "modp768",
 		"modp1024", "modp1536", "modp1024s160", "modp2048s256", "ecp192", "ecp224", "ecp256bp", "x448", "curve448", "mlkem768",
-		"ke1_mlkem768", "ke7_x25519", "ke2_none", "aes256ccm16", "aes128ccm", "aes192ctr", "aes128gmac", "aes128gcm8", "aes256gcm96",
+		"ke1_mlkem768", "ke7_x25519", "ke2_none",
 		"camellia256", "camellia128ccm12", "blowfish", "cast128", "serpent256", "twofish", "ntru128", "modpnull", "sha256_96",
 	} {
 		_, err := ParseProposal(ESP, "aes256gcm16-"+word)
