@@ -12,7 +12,8 @@ import (
 )
 
 func methods() []uint16 {
-	return []uint16{CURVE25519, ECP256, ECP384, ECP521, MODP2048, MODP3072, MODP4096, MODP6144, MODP8192}
+	return []uint16{CURVE25519, ECP256, ECP384, ECP521, MODP2048, MODP3072, MODP4096, MODP6144, MODP8192,
+		MODP1024, MODP1536, MODP1024S160, MODP2048S224, MODP2048S256}
 }
 
 func newKE(t testing.TB, id uint16) KE {
@@ -26,7 +27,8 @@ func newKE(t testing.TB, id uint16) KE {
 
 func TestKEAgree(t *testing.T) {
 	lengths := map[uint16]int{CURVE25519: 32, ECP256: 64, ECP384: 96, ECP521: 132,
-		MODP2048: 256, MODP3072: 384, MODP4096: 512, MODP6144: 768, MODP8192: 1024}
+		MODP2048: 256, MODP3072: 384, MODP4096: 512, MODP6144: 768, MODP8192: 1024,
+		MODP1024: 128, MODP1536: 192, MODP1024S160: 128, MODP2048S224: 256, MODP2048S256: 256}
 	secrets := map[uint16]int{CURVE25519: 32, ECP256: 32, ECP384: 48, ECP521: 66}
 	for _, id := range methods() {
 		k := newKE(t, id)
@@ -67,7 +69,7 @@ func TestKEAgree(t *testing.T) {
 }
 
 func TestKEUnsupported(t *testing.T) {
-	for _, id := range []uint16{KE_NONE, 1, 2, 5, 22, 32, 36, 1024, 65535} {
+	for _, id := range []uint16{KE_NONE, 1, 3, 25, 26, 33, 40, 1024, 65535} {
 		if _, err := NewKE(id); !errors.Is(err, ErrUnsupported) || KEPublicLen(id) != 0 {
 			t.Errorf("%d: %v, length %d", id, err, KEPublicLen(id))
 		}
@@ -112,7 +114,7 @@ func TestKERefusesLengths(t *testing.T) {
 
 // RFC 6989 2.1: 1 < r < p-1.
 func TestMODPRange(t *testing.T) {
-	for _, id := range []uint16{MODP2048, MODP3072, MODP4096, MODP6144, MODP8192} {
+	for _, id := range []uint16{MODP1024, MODP1536, MODP2048, MODP3072, MODP4096, MODP6144, MODP8192} {
 		g, _ := modpOf(id)
 		priv, _, err := g.Offer(seeded(1))
 		if err != nil {
@@ -138,7 +140,7 @@ func TestMODPRange(t *testing.T) {
 
 // The exponentiation against math/big, and a secret whose first byte is zero keeps it.
 func TestMODPAgainstBig(t *testing.T) {
-	for _, id := range []uint16{MODP2048, MODP3072, MODP4096} {
+	for _, id := range []uint16{MODP1024, MODP1536, MODP2048, MODP3072, MODP4096} {
 		g, _ := modpOf(id)
 		p, _ := new(big.Int).SetString(g.prime, 16)
 		priv, public, err := g.Offer(seeded(3))
@@ -165,7 +167,7 @@ func TestMODPAgainstBig(t *testing.T) {
 	}
 }
 
-// The moduli by their definition, p = 2^n - 2^(n-64) - 1 + 2^64 * (floor(2^(n-130) pi) + c), with c of RFC 3526.
+// The moduli by their definition, p = 2^n - 2^(n-64) - 1 + 2^64 * (floor(2^(n-130) pi) + c), with c of RFC 2409 and RFC 3526.
 func TestPrimes(t *testing.T) {
 	pi := piBits(8192)
 	for _, c := range []struct {
@@ -173,7 +175,7 @@ func TestPrimes(t *testing.T) {
 		n    uint
 		more int64
 	}{
-		{MODP2048, 2048, 124476}, {MODP3072, 3072, 1690314}, {MODP4096, 4096, 240904},
+		{MODP1024, 1024, 129093}, {MODP1536, 1536, 741804}, {MODP2048, 2048, 124476}, {MODP3072, 3072, 1690314}, {MODP4096, 4096, 240904},
 		{MODP6144, 6144, 929484}, {MODP8192, 8192, 4743158},
 	} {
 		one := big.NewInt(1)
@@ -381,7 +383,7 @@ func TestMODPNIST(t *testing.T) {
 
 // Whatever a peer sends, Answer gives a secret of the right length or ErrPublic.
 func FuzzKEAnswer(f *testing.F) {
-	ids := []uint16{CURVE25519, ECP256, ECP384, ECP521, MODP2048}
+	ids := []uint16{CURVE25519, ECP256, ECP384, ECP521, MODP2048, MODP1024S160}
 	for i, id := range ids {
 		_, public, _ := newKE(f, id).Offer(seeded(1))
 		f.Add(uint8(i), public)
@@ -405,12 +407,12 @@ func FuzzKEAnswer(f *testing.F) {
 		if len(offer) != KEPublicLen(id) || len(public) != KEPublicLen(id) {
 			t.Fatalf("%d: an offer of %d bytes was answered with %d", id, len(offer), len(public))
 		}
-		if (id == CURVE25519 || id == MODP2048) && len(bytes.Trim(secret, "\x00")) == 0 {
+		if _, prime := modpOf(id); (id == CURVE25519 || prime) && len(bytes.Trim(secret, "\x00")) == 0 {
 			t.Fatalf("%d: the secret is zero", id)
 		}
 		want := len(public)
-		if id != CURVE25519 && id != MODP2048 {
-			want /= 2
+		if c, ok := curveOf(id); ok {
+			want = c.scalar
 		}
 		if len(secret) != want {
 			t.Fatalf("%d: a secret of %d bytes", id, len(secret))
