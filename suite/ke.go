@@ -3,6 +3,8 @@ package suite
 import (
 	"errors"
 	"io"
+
+	"github.com/cloudflare/circl/dh/x448"
 )
 
 // KE is a key exchange method (RFC 7296 transform type 4). The values are stateless and safe for concurrent use.
@@ -40,6 +42,9 @@ func NewKE(id uint16) (KE, error) {
 	if g, ok := modpOf(id); ok {
 		return g, nil
 	}
+	if id == CURVE448 {
+		return curve448{}, nil
+	}
 	return nil, ErrUnsupported
 }
 
@@ -50,6 +55,9 @@ func KEPublicLen(id uint16) int {
 	}
 	if g, ok := modpOf(id); ok {
 		return g.size()
+	}
+	if id == CURVE448 {
+		return x448.Size
 	}
 	return 0
 }

@@ -12,8 +12,17 @@ import (
 )
 
 func methods() []uint16 {
-	return []uint16{CURVE25519, ECP256, ECP384, ECP521, MODP2048, MODP3072, MODP4096, MODP6144, MODP8192,
+	return []uint16{CURVE25519, CURVE448, ECP256, ECP384, ECP521, MODP2048, MODP3072, MODP4096, MODP6144, MODP8192,
 		MODP1024, MODP1536, MODP1024S160, MODP2048S224, MODP2048S256}
+}
+
+// scalarLen is the length in bytes of a private value of a curve, and of its secret; 0 for what is no curve.
+func scalarLen(id uint16) int {
+	if id == CURVE448 {
+		return 56
+	}
+	c, _ := curveOf(id)
+	return c.scalar
 }
 
 func newKE(t testing.TB, id uint16) KE {
@@ -26,10 +35,10 @@ func newKE(t testing.TB, id uint16) KE {
 }
 
 func TestKEAgree(t *testing.T) {
-	lengths := map[uint16]int{CURVE25519: 32, ECP256: 64, ECP384: 96, ECP521: 132,
+	lengths := map[uint16]int{CURVE25519: 32, CURVE448: 56, ECP256: 64, ECP384: 96, ECP521: 132,
 		MODP2048: 256, MODP3072: 384, MODP4096: 512, MODP6144: 768, MODP8192: 1024,
 		MODP1024: 128, MODP1536: 192, MODP1024S160: 128, MODP2048S224: 256, MODP2048S256: 256}
-	secrets := map[uint16]int{CURVE25519: 32, ECP256: 32, ECP384: 48, ECP521: 66}
+	secrets := map[uint16]int{CURVE25519: 32, CURVE448: 56, ECP256: 32, ECP384: 48, ECP521: 66}
 	for _, id := range methods() {
 		k := newKE(t, id)
 		name := Transform{Type: TypeKE, ID: id}.String()
@@ -215,7 +224,7 @@ func piBits(n uint) *big.Int {
 	return pi.Rsh(pi, guard)
 }
 
-// RFC 7748 6.1 and RFC 5903 8.
+// RFC 7748 6.1 and 6.2, and RFC 5903 8.
 func TestCurveKnown(t *testing.T) {
 	for _, c := range []struct {
 		id                       uint16
@@ -227,6 +236,12 @@ func TestCurveKnown(t *testing.T) {
 			"5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb",
 			"de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f",
 			"4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742"},
+		{CURVE448,
+			"9a8f4925d1519f5775cf46b04b5800d4ee9ee8bae8bc5565d498c28dd9c9baf574a9419744897391006382a6f127ab1d9ac2d8c0a598726b",
+			"9b08f7cc31b7e3e67d22d5aea121074a273bd2b83de09c63faa73d2c22c5d9bbc836647241d953d40c5b12da88120d53177f80e532c41fa0",
+			"1c306a7ac2a0e2e0990b294470cba339e6453772b075811d8fad0d1d6927c120bb5ee8972b0d3e21374c9c921b09d1b0366f10b65173992d",
+			"3eb7a829b0cd20f5bcfc0b599b6feccf6da4627107bdb0d4f345b43027d8b972fc3e34fb4232a13ca706dcb57aec3dae07bdc1c67bf33609",
+			"07fff4181ac6cc95ec1c16a94a0f74d12da232ce40a77552281d282bb60c0b56fd2464c335543936521c24403085d59a449a5037514a879d"},
 		{ECP256,
 			"C88F01F5 10D9AC3F 70A292DA A2316DE5 44E9AAB8 AFE84049 C62A9C57 862D1433",
 			`DAD0B653 94221CF9 B051E1FE CA5787D0 98DFE637 FC90B9EF 945D0C37 72581180
@@ -281,7 +296,7 @@ D1427E73 CA4BAA24 0A347868 59810C06 B3C715A3 A8CC3151 F2BEE417 996D19F3 DDEA`},
 
 func TestKEWycheproof(t *testing.T) {
 	for name, id := range map[string]uint16{
-		"x25519_test.json": CURVE25519, "ecdh_secp256r1_ecpoint_test.json": ECP256,
+		"x25519_test.json": CURVE25519, "x448_test.json": CURVE448, "ecdh_secp256r1_ecpoint_test.json": ECP256,
 		"ecdh_secp384r1_ecpoint_test.json": ECP384, "ecdh_secp521r1_ecpoint_test.json": ECP521,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -299,23 +314,23 @@ func TestKEWycheproof(t *testing.T) {
 			for _, g := range file.TestGroups {
 				for _, v := range g.Tests {
 					public := []byte(v.Public)
-					if id != CURVE25519 {
+					if id != CURVE25519 && id != CURVE448 {
 						if len(public) == 0 || public[0] != 4 {
 							continue // compressed or empty: IKE has no such form (RFC 5903 7)
 						}
 						public = public[1:]
 					}
-					c, _ := curveOf(id)
-					private := new(big.Int).SetBytes(v.Private).FillBytes(make([]byte, max(c.scalar, len(v.Private))))
-					private = private[len(private)-c.scalar:]
+					size := scalarLen(id)
+					private := new(big.Int).SetBytes(v.Private).FillBytes(make([]byte, max(size, len(v.Private))))
+					private = private[len(private)-size:]
 					n++
-					if v.Result == "valid" && v.TcID%5 != 0 && c.scalar > 32 {
+					if v.Result == "valid" && v.TcID%5 != 0 && size > 32 {
 						continue // the slow curves: what is refused is what matters
 					}
-					// X25519 must refuse a result of zero, though Wycheproof calls it acceptable. On the other curves
-					// x = 0 is an honest point.
-					zero := id == CURVE25519 && len(bytes.Trim(v.Shared, "\x00")) == 0
-					_, secret, err := c.Answer(bytes.NewReader(private), public)
+					// X25519 and X448 must refuse a result of zero, though Wycheproof calls it acceptable. On the other
+					// curves x = 0 is an honest point.
+					zero := (id == CURVE25519 || id == CURVE448) && len(bytes.Trim(v.Shared, "\x00")) == 0
+					_, secret, err := newKE(t, id).Answer(bytes.NewReader(private), public)
 					switch {
 					case zero || v.Result == "invalid":
 						if !errors.Is(err, ErrPublic) {
@@ -383,7 +398,7 @@ func TestMODPNIST(t *testing.T) {
 
 // Whatever a peer sends, Answer gives a secret of the right length or ErrPublic.
 func FuzzKEAnswer(f *testing.F) {
-	ids := []uint16{CURVE25519, ECP256, ECP384, ECP521, MODP2048, MODP1024S160}
+	ids := []uint16{CURVE25519, ECP256, ECP384, ECP521, MODP2048, MODP1024S160, CURVE448}
 	for i, id := range ids {
 		_, public, _ := newKE(f, id).Offer(seeded(1))
 		f.Add(uint8(i), public)
@@ -407,12 +422,12 @@ func FuzzKEAnswer(f *testing.F) {
 		if len(offer) != KEPublicLen(id) || len(public) != KEPublicLen(id) {
 			t.Fatalf("%d: an offer of %d bytes was answered with %d", id, len(offer), len(public))
 		}
-		if _, prime := modpOf(id); (id == CURVE25519 || prime) && len(bytes.Trim(secret, "\x00")) == 0 {
+		if _, prime := modpOf(id); (id == CURVE25519 || id == CURVE448 || prime) && len(bytes.Trim(secret, "\x00")) == 0 {
 			t.Fatalf("%d: the secret is zero", id)
 		}
 		want := len(public)
-		if c, ok := curveOf(id); ok {
-			want = c.scalar
+		if n := scalarLen(id); n != 0 {
+			want = n
 		}
 		if len(secret) != want {
 			t.Fatalf("%d: a secret of %d bytes", id, len(secret))
