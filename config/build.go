@@ -44,6 +44,8 @@ type placed struct {
 	children          []Pos
 	startAction       []Pos
 	localTS, remoteTS []Pos
+	proposals         Pos
+	espProposals      []Pos
 }
 
 func build(root *section, exposed map[string]fs.FileMode, r *report) *Config {
@@ -89,7 +91,7 @@ func (b *builder) addConnection(s *section) {
 		Name: s.name, RemotePort: defaultPort,
 		DPDDelay: defaultDPDDelay, KeyingTries: defaultKeyTries,
 	}}
-	where := placed{conn: s.pos, localID: s.pos, remoteID: s.pos}
+	where := placed{conn: s.pos, localID: s.pos, remoteID: s.pos, proposals: b.at(s, "proposals")}
 	apply(b.report, place{what: "connection " + s.name}, s, connectionKeys, connectionSubs, &c)
 	b.setLocalPort(s, &c)
 	c.setLifetimes()
@@ -117,6 +119,7 @@ func (b *builder) addConnection(s *section) {
 			where.startAction = append(where.startAction, b.at(sub, "start_action"))
 			where.localTS = append(where.localTS, b.at(sub, "local_ts"))
 			where.remoteTS = append(where.remoteTS, b.at(sub, "remote_ts"))
+			where.espProposals = append(where.espProposals, b.at(sub, "esp_proposals"))
 		}
 	}
 	b.config.Connections = append(b.config.Connections, c.Connection)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/culvert-vpn/culvert/ident"
 	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/suite"
 	"github.com/culvert-vpn/culvert/ts"
 )
 
@@ -16,8 +17,10 @@ func (b *builder) check() {
 		b.checkIdentity(c, b.places[i])
 		b.checkSecret(c, b.places[i])
 		b.checkStart(c, b.places[i])
+		b.checkProposals("connection "+c.Name, c.Proposals, b.places[i].proposals)
 		for j, child := range c.Children {
 			b.checkSelectors(c, child, b.places[i].localTS[j], b.places[i].remoteTS[j])
+			b.checkProposals("child "+child.Name, child.Proposals, b.places[i].espProposals[j])
 		}
 	}
 	b.checkTwins()
@@ -78,6 +81,20 @@ func (b *builder) checkStart(c *ike.Connection, at placed) {
 	}
 	if !calls && c.RemoteHost != "" {
 		b.warn(at.children[0], "start_action = start on the side that can reach the other", "no child of connection %s is started by this side; if the peer does not call either, both wait", c.Name)
+	}
+}
+
+// checkProposals warns of algorithms that are for peers that know nothing better.
+func (b *builder) checkProposals(whose string, proposals []suite.Proposal, at Pos) {
+	var seen []suite.Transform
+	for _, p := range proposals {
+		for _, t := range p.Transforms {
+			if why := t.Weakness(); why != "" && !slices.Contains(seen, t) {
+				seen = append(seen, t)
+				word := suite.Proposal{Transforms: []suite.Transform{t}}
+				b.warn(at, "", "%s allows %v: %s", whose, word, why)
+			}
+		}
 	}
 }
 

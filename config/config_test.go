@@ -260,6 +260,10 @@ func TestAccepted(t *testing.T) {
 		{"remote_addrs = 10.2.3.4", "start_action = start", "the peer's own address"},
 		{"", "} m {\nlocal_ts = 10.1.2.0/24\nremote_ts = 10.2.0.0/16", "m of connection c claims the same traffic"},
 		{"", "} m {\nlocal_ts = 10.1.2.0/24\nremote_ts = 10.2.0.0/24", ""},
+		{"proposals = default, aes128-sha1-modp1024-modp2048", "", "f:2:13: warning: connection c allows modp1024: a key exchange of 1024 bits"},
+		{"", "esp_proposals = aes256gcm16-modp2048s256, aes128-sha1-modp2048s256", "child n allows modp2048s256: nobody knows how its prime was chosen"},
+		{"", "esp_proposals = aes256gcm16, aes256gmac", "child n allows aes256gmac: it authenticates the traffic and does not encrypt it"},
+		{"proposals = aes128ctr-aesxcbc-x448, aes256ccm16-prfaescmac-x25519", "esp_proposals = aes128ccm8-x25519", ""},
 		{"version = 2\nversion = 0", "", "f:2:1: warning: this is set again in line 3"},
 	} {
 		_, warnings := mustParse(t, conn(test.keys, test.child))

@@ -11,11 +11,14 @@ import (
 type KeywordError struct {
 	Word    string
 	Known   bool   // the word names an algorithm, which Culvert does not implement; Is(err, ErrUnsupported) is true
+	Why     string // of a known word: the reason not to implement it, or ""
 	Nearest string // of an unknown word: an implemented one that is much like it, or ""
 }
 
 func (e *KeywordError) Error() string {
 	switch {
+	case e.Why != "":
+		return fmt.Sprintf("Culvert does not implement the algorithm %q: %s", e.Word, e.Why)
 	case e.Known:
 		return fmt.Sprintf("Culvert does not implement the algorithm %q", e.Word)
 	case e.Nearest != "":
@@ -77,7 +80,9 @@ func parseWords(text string) ([]Transform, error) {
 			if !slices.Contains(transforms, known[i].Transform) {
 				transforms = append(transforms, known[i].Transform)
 			}
-		case i >= 0 || elsewhere(word):
+		case i >= 0:
+			errs = append(errs, &KeywordError{Word: word, Known: true, Why: refusals[known[i].Transform]})
+		case elsewhere(word):
 			errs = append(errs, &KeywordError{Word: word, Known: true})
 		default:
 			errs = append(errs, &KeywordError{Word: word, Nearest: nearest(word)})

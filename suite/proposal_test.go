@@ -104,7 +104,11 @@ func TestParseProposalErrors(t *testing.T) {
 		{ESP, "aes-256-gcm", `unknown algorithm "256"`},
 		{IKE, "aes256-sha256-modp2047", `did you mean "modp2048"?`},
 		{IKE, "aes256-sha256-curve2519", `did you mean "curve25519"?`},
-		{IKE, "aes256-sha256-3des", `does not implement the algorithm "3des"`},
+		{IKE, "aes256-sha256-3des", `does not implement the algorithm "3des": with its blocks of 64 bits`},
+		{ESP, "aes256-md5", `does not implement the algorithm "md5": MD5 is broken`},
+		{ESP, "null-sha256", `"null": it does not encrypt`},
+		{IKE, "aes256-sha256-modp768", "within hours"},
+		{ESP, "camellia256-sha256", `does not implement the algorithm "camellia256"`},
 		{ESP, "rot13", `unknown algorithm "rot13"`},
 		{ESP, strings.Repeat("aes256gcm16-", 500), "limit"},
 	} {
@@ -172,6 +176,31 @@ func TestKeywords(t *testing.T) {
 		if _, ok := k.name(); !ok {
 			t.Errorf("%q has no name in the registry", k.word)
 		}
+	}
+}
+
+// What is weak can be named, and what is refused cannot.
+func TestWeakness(t *testing.T) {
+	weak := 0
+	for _, k := range keywords() {
+		why, refusal := k.Weakness(), refusals[k.Transform]
+		if why != "" {
+			weak++
+		}
+		if why != "" && !Supported(k.Transform) || refusal != "" && Supported(k.Transform) {
+			t.Errorf("%q: weak %q, refused %q", k.word, why, refusal)
+		}
+	}
+	for _, id := range []uint16{MODP1024, MODP1536, MODP1024S160, MODP2048S224, MODP2048S256} {
+		if tr := (Transform{Type: TypeKE, ID: id}); tr.Weakness() == "" {
+			t.Errorf("%s is weak", tr)
+		}
+	}
+	if weak != 5+2*3+3 { // with the other word for GCM_8
+		t.Errorf("%d weak words", weak)
+	}
+	if why := (Transform{Type: TypePRF, ID: MODP1024}).Weakness(); why != "" {
+		t.Errorf("a pseudorandom function is weak: %s", why)
 	}
 }
 
@@ -249,8 +278,8 @@ func TestDefault(t *testing.T) {
 				t.Errorf("%s: %q reads back as %q", proto, p, again)
 			}
 			for _, tr := range p.Transforms {
-				if !Supported(tr) {
-					t.Errorf("%s: default %s is not implemented", proto, tr)
+				if !Supported(tr) || tr.Weakness() != "" {
+					t.Errorf("%s: default %s is not implemented, or weak: %q", proto, tr, tr.Weakness())
 				}
 			}
 		}
