@@ -42,6 +42,9 @@ func NewKE(id uint16) (KE, error) {
 	if g, ok := modpOf(id); ok {
 		return g, nil
 	}
+	if c, ok := brainpoolOf(id); ok {
+		return c, nil
+	}
 	if id == CURVE448 {
 		return curve448{}, nil
 	}
@@ -55,6 +58,9 @@ func KEPublicLen(id uint16) int {
 	}
 	if g, ok := modpOf(id); ok {
 		return g.size()
+	}
+	if c, ok := brainpoolOf(id); ok {
+		return c.publicLen()
 	}
 	if id == CURVE448 {
 		return x448.Size

@@ -13,13 +13,17 @@ import (
 
 func methods() []uint16 {
 	return []uint16{CURVE25519, CURVE448, ECP256, ECP384, ECP521, MODP2048, MODP3072, MODP4096, MODP6144, MODP8192,
-		MODP1024, MODP1536, MODP1024S160, MODP2048S224, MODP2048S256}
+		MODP1024, MODP1536, MODP1024S160, MODP2048S224, MODP2048S256,
+		BRAINPOOLP224R1, BRAINPOOLP256R1, BRAINPOOLP384R1, BRAINPOOLP512R1}
 }
 
 // scalarLen is the length in bytes of a private value of a curve, and of its secret; 0 for what is no curve.
 func scalarLen(id uint16) int {
 	if id == CURVE448 {
 		return 56
+	}
+	if c, ok := brainpoolOf(id); ok {
+		return c.scalarLen()
 	}
 	c, _ := curveOf(id)
 	return c.scalar
@@ -37,8 +41,8 @@ func newKE(t testing.TB, id uint16) KE {
 func TestKEAgree(t *testing.T) {
 	lengths := map[uint16]int{CURVE25519: 32, CURVE448: 56, ECP256: 64, ECP384: 96, ECP521: 132,
 		MODP2048: 256, MODP3072: 384, MODP4096: 512, MODP6144: 768, MODP8192: 1024,
-		MODP1024: 128, MODP1536: 192, MODP1024S160: 128, MODP2048S224: 256, MODP2048S256: 256}
-	secrets := map[uint16]int{CURVE25519: 32, CURVE448: 56, ECP256: 32, ECP384: 48, ECP521: 66}
+		MODP1024: 128, MODP1536: 192, MODP1024S160: 128, MODP2048S224: 256, MODP2048S256: 256,
+		BRAINPOOLP224R1: 56, BRAINPOOLP256R1: 64, BRAINPOOLP384R1: 96, BRAINPOOLP512R1: 128}
 	for _, id := range methods() {
 		k := newKE(t, id)
 		name := Transform{Type: TypeKE, ID: id}.String()
@@ -54,7 +58,7 @@ func TestKEAgree(t *testing.T) {
 			if k.ID() != id || KEPublicLen(id) != lengths[id] || len(offer) != lengths[id] || len(answer) != lengths[id] {
 				t.Errorf("ID %d, lengths %d %d %d, want %d", k.ID(), KEPublicLen(id), len(offer), len(answer), lengths[id])
 			}
-			want := secrets[id]
+			want := scalarLen(id)
 			if want == 0 {
 				want = lengths[id]
 			}
@@ -97,7 +101,7 @@ func TestKERandomness(t *testing.T) {
 		}
 	}
 	// All ones is not below the order of a prime curve, zero is no private value; both end.
-	for _, id := range []uint16{ECP256, ECP384, ECP521} {
+	for _, id := range append([]uint16{ECP256, ECP384, ECP521}, brainpools()...) {
 		for _, b := range []repeats{0, 0xff} {
 			if _, _, err := newKE(t, id).Offer(b); err == nil {
 				t.Errorf("%d: a private value of bytes %#x was taken", id, byte(b))
@@ -398,7 +402,7 @@ func TestMODPNIST(t *testing.T) {
 
 // Whatever a peer sends, Answer gives a secret of the right length or ErrPublic.
 func FuzzKEAnswer(f *testing.F) {
-	ids := []uint16{CURVE25519, ECP256, ECP384, ECP521, MODP2048, MODP1024S160, CURVE448}
+	ids := []uint16{CURVE25519, ECP256, ECP384, ECP521, MODP2048, MODP1024S160, CURVE448, BRAINPOOLP256R1}
 	for i, id := range ids {
 		_, public, _ := newKE(f, id).Offer(seeded(1))
 		f.Add(uint8(i), public)

@@ -125,7 +125,7 @@ func TestParseProposalErrors(t *testing.T) {
 func TestKeywordError(t *testing.T) {
 	for _, word := range []string{
 		"3des", "des", "null", "md5", "md5_128", "sha1_160", "prfmd5", "modp768",
-		"ecp192", "ecp224", "ecp256bp", "mlkem768",
+		"ecp192", "ecp224", "mlkem768",
 		"ke1_mlkem768", "ke7_x25519", "ke2_none",
 		"camellia256", "camellia128ccm12", "blowfish", "cast128", "serpent256", "twofish", "ntru128", "modpnull", "sha256_96",
 	} {
