@@ -23,7 +23,7 @@ type StrongSwan struct {
 }
 
 const (
-	plugins = "random nonce openssl curve25519 chapoly gcm aes sha1 sha2 hmac kdf kernel-libipsec kernel-netlink socket-default vici"
+	plugins = "random nonce openssl curve25519 chapoly gcm ccm aes ctr xcbc cmac sha1 sha2 hmac kdf kernel-libipsec kernel-netlink socket-default vici"
 
 	startPatience = 20 * time.Second
 	stopPatience  = 20 * time.Second // charon waits for the answer to its DELETE

@@ -143,9 +143,11 @@ func (s *section) proposal() string {
 	var words []string
 	for _, key := range []string{"encr-alg", "integ-alg", "prf-alg", "dh-group"} {
 		if name := s.values[key]; name != "" {
-			word := strings.NewReplacer("AES_CBC", "aes%", "AES_GCM_16", "aes%gcm16", "CHACHA20_POLY1305", "chacha20poly1305",
+			word := strings.NewReplacer("AES_CBC", "aes%", "AES_GCM_", "aes%gcm", "AES_CCM_", "aes%ccm",
+				"AES_CTR", "aes%ctr", "PRF_AES128_", "prfaes", "AES_XCBC_96", "aesxcbc", "AES_CMAC_96", "aescmac", "CHACHA20_POLY1305", "chacha20poly1305",
 				"PRF_HMAC_", "prf", "HMAC_", "", "SHA1_96", "sha1", "SHA2_256_128", "sha256", "SHA2_384_192", "sha384",
-				"SHA2_512_256", "sha512", "SHA2_", "sha", "CURVE_25519", "x25519", "_", "").Replace(name)
+				"SHA2_512_256", "sha512", "SHA2_", "sha", "CURVE_25519", "x25519", "CURVE_448", "x448",
+				"1024_160", "1024s160", "2048_224", "2048s224", "2048_256", "2048s256", "_", "").Replace(name)
 			words = append(words, strings.ToLower(strings.Replace(word, "%", s.values["encr-keysize"], 1)))
 		}
 	}
