@@ -46,7 +46,7 @@ func (sa *ikeSA) sendAuth(child *Child, signed, signedByPeer []byte) {
 		payloads = append(payloads, offer.payloads(false)...)
 	}
 	sa.state = s
-	sa.transmit(&request{id: 1, bytes: sa.seal(wire.IKE_AUTH, 1, false, payloads)})
+	sa.transmit(&request{id: 1, kind: wire.IKE_AUTH, bytes: sa.seal(wire.IKE_AUTH, 1, false, payloads)})
 }
 
 // expectedPeer is the identity to look the secret up with before the peer said who it is: the configured one, or else its
@@ -78,11 +78,6 @@ func (sa *ikeSA) verify(local, remote ident.ID, signed []byte, auth *wire.Auth) 
 }
 
 func (s *expectAuthReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
-	h := m.Header
-	if h.Exchange != wire.IKE_AUTH || !h.Response || h.MessageID != 1 || sa.win.out == nil {
-		sa.end.drop(d, "not an answer to IKE_AUTH")
-		return
-	}
 	c, ok, err := sa.open(d, m)
 	if !ok {
 		return
@@ -165,7 +160,7 @@ func (s *expectAuthReply) refused(sa *ikeSA, kind wire.NotifyType) {
 func (s *expectAuthReply) reject(sa *ikeSA, kind wire.NotifyType, text, remedy string) {
 	s.leave(sa)
 	sa.event(Failed, text, remedy)
-	sa.state = &established{closing: true}
+	sa.state = &established{closing: true, rejected: true}
 	conn := sa.conn
 	sa.enqueue(&farewell{error: kind})
 	sa.end.keeperOf(conn).failed(text)
@@ -187,6 +182,7 @@ func (s *expectAuthReply) silence(sa *ikeSA) {
 // establish makes the IKE SA usable: both ends are authenticated.
 func (sa *ikeSA) establish() {
 	sa.state = &established{}
+	sa.leaveAccount()
 	sa.win.nextID, sa.win.expect = sa.firstIDs()
 	sa.keys.wipeAuth()
 	sa.established = sa.end.now

@@ -12,16 +12,6 @@ import (
 	"github.com/culvert-vpn/culvert/natt"
 )
 
-// Limits on what a peer that is not authenticated can make us keep.
-const (
-	// maxHalfOpen is how many IKE SAs may be half-open as responder, in all.
-	maxHalfOpen = 1024
-	// maxHalfOpenPerAddress is how many of them one address may have.
-	maxHalfOpenPerAddress = 64
-	// halfOpenTime is how long one waits for its IKE_AUTH request.
-	halfOpenTime = 30 * time.Second
-)
-
 // Endpoint is all the IKE SAs of a host. It is not safe for concurrent use: one goroutine owns it.
 type Endpoint struct {
 	cfg     Config
@@ -32,9 +22,10 @@ type Endpoint struct {
 	// sender, to recognise the request when it is repeated, be it after IKE_AUTH (RFC 7296 2.1).
 	sas     map[uint64]*ikeSA
 	initial map[initialKey]*ikeSA
-	// halfOpen counts those that wait for IKE_AUTH, by address; halfOpenAll is their sum.
-	halfOpen    map[netip.Addr]int
-	halfOpenAll int
+	// halfOpen counts those whose peer is not authenticated.
+	halfOpen   accounts
+	cookies    cookies
+	complaints limiter
 	// order holds the IKE SAs in the order of their making: what walks over all of them must not depend on a map.
 	order []*ikeSA
 	// children are all installed Child SAs by inbound SPI.
@@ -65,7 +56,7 @@ func New(cfg Config) *Endpoint {
 		cfg:      cfg,
 		sas:      make(map[uint64]*ikeSA),
 		initial:  make(map[initialKey]*ikeSA),
-		halfOpen: make(map[netip.Addr]int),
+		halfOpen: accounts{of: make(map[netip.Addr]int)},
 		children: make(map[uint32]*childSA),
 	}
 	for _, c := range cfg.Connections {
@@ -234,21 +225,32 @@ func (e *Endpoint) datagram(d Datagram) {
 		return
 	}
 	sa := e.find(d, h)
-	if sa == nil && h.Exchange == wire.IKE_SA_INIT && !h.Response && h.SPIr == 0 {
+	what, why := admit(sa, h)
+	switch what {
+	case drop:
+		e.drop(d, why)
+		return
+	case begin:
 		e.respond(d)
 		return
-	}
-	if sa == nil {
-		e.drop(d, "unknown IKE SPI")
+	case unknown:
+		e.unknownSPI(d, h)
 		return
 	}
 	m, err := wire.Parse(d.Data)
-	if err != nil {
+	if err != nil || formOf(h) == bare && m.Encrypted != nil {
 		e.drop(d, "malformed message")
 		return
 	}
-	e.touch(sa)
-	sa.state.message(sa, d, m)
+	switch what {
+	case suspect:
+		e.suspect(sa, d, m)
+	case repeat:
+		sa.repeat(d, m)
+	case take:
+		e.touch(sa)
+		sa.state.message(sa, d, m)
+	}
 }
 
 // find returns the IKE SA that a message is meant for. The Initiator flag tells whose SPI is whose (RFC 7296 3.1).
@@ -257,6 +259,9 @@ func (e *Endpoint) find(d Datagram, h wire.Header) *ikeSA {
 		return nil
 	}
 	if h.Initiator && h.SPIr == 0 {
+		if h.Exchange != wire.IKE_SA_INIT {
+			return nil
+		}
 		return e.initial[initialKey{h.SPIi, d.Path.Remote}]
 	}
 	ours, theirs := h.SPIi, h.SPIr
@@ -271,21 +276,6 @@ func (e *Endpoint) find(d Datagram, h wire.Header) *ikeSA {
 		return nil
 	}
 	return sa
-}
-
-// otherVersion answers a request of a higher major version with the one that we speak (RFC 7296 2.5). IKEv1 gets
-// no answer: it has no such notify.
-func (e *Endpoint) otherVersion(d Datagram, h wire.Header) {
-	if h.Major < 2 {
-		e.drop(d, "IKEv1")
-		return
-	}
-	e.drop(d, "unknown major version")
-	if h.Response {
-		return
-	}
-	h.Major, h.Minor, h.Response, h.Initiator = 2, 0, true, false
-	e.send(d.Path, wire.AppendMessage(nil, h, []wire.Payload{&wire.Notify{Kind: wire.INVALID_MAJOR_VERSION}}))
 }
 
 // drop tells of a message that is not acted upon.

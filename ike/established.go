@@ -14,6 +14,18 @@ var zeroTime time.Time
 type established struct {
 	// closing: our Delete of the IKE SA is under way or about to be.
 	closing bool
+	// rejected: the peer's AUTH was not right. closing is set too.
+	rejected bool
+}
+
+func (s *established) stage() stage {
+	switch {
+	case s.rejected:
+		return rejecting
+	case s.closing:
+		return closing
+	}
+	return up
 }
 
 func (s *established) String() string {
@@ -33,40 +45,26 @@ func (s *established) silence(sa *ikeSA) {
 
 func (s *established) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	h := m.Header
-	repeated := !h.Response && h.MessageID == sa.win.expect-1 && sa.win.answer != nil
-	switch {
-	case h.Exchange == wire.IKE_SA_INIT:
-		sa.end.drop(d, "IKE_SA_INIT for an established IKE SA")
-		return
-	case h.Response && (sa.win.out == nil || h.MessageID != sa.win.out.id):
-		sa.end.drop(d, "answer to no request")
-		return
-	case !h.Response && !repeated && h.MessageID != sa.win.expect:
-		sa.end.drop(d, "message ID outside the window")
-		return
-	}
 	c, ok, err := sa.open(d, m)
 	if !ok {
-		return
-	}
-	if repeated {
-		// It may be a recording: no sign of life (RFC 7296 2.4).
-		sa.repeat(d)
 		return
 	}
 	sa.heard = sa.end.now
 	sa.follow(d.Path)
 	sa.asked = d.Path
 	if h.Response {
-		sa.takeAnswer(d, h, c, err)
+		sa.takeAnswer(c, err)
 		return
 	}
-	sa.takeRequest(d, h, c, err)
+	sa.takeRequest(h, c, err)
 }
 
-// repeat sends the last answer again, byte by byte, to where the request came from (RFC 7296 2.1).
-func (sa *ikeSA) repeat(d Datagram) {
-	sa.end.send(d.Path, sa.win.answer)
+// repeat sends the last answer again, byte by byte, to where the request came from (RFC 7296 2.1). The request may be a
+// recording: it is no sign of life (RFC 7296 2.4).
+func (sa *ikeSA) repeat(d Datagram, m *wire.Message) {
+	if _, ok, _ := sa.open(d, m); ok {
+		sa.end.send(d.Path, sa.win.answer)
+	}
 }
 
 // reply answers the peer's current request, to where it came from (RFC 7296 2.11), and keeps the answer for when the peer
@@ -79,13 +77,8 @@ func (sa *ikeSA) reply(kind wire.Exchange, payloads []wire.Payload) {
 }
 
 // takeAnswer gives the answer to the exchange that waits for it.
-func (sa *ikeSA) takeAnswer(d Datagram, h wire.Header, c *content, err error) {
-	x := sa.win.out.exchange
-	if h.Exchange != x.kind() {
-		sa.end.drop(d, "answer of another exchange")
-		return
-	}
-	sa.answered()
+func (sa *ikeSA) takeAnswer(c *content, err error) {
+	x := sa.answered().exchange
 	if err != nil {
 		// The states of the two ends may differ now (RFC 7296 2.21.3): start over.
 		x.abandon(sa)
@@ -104,11 +97,7 @@ func (sa *ikeSA) takeAnswer(d Datagram, h wire.Header, c *content, err error) {
 }
 
 // takeRequest answers a request of the peer.
-func (sa *ikeSA) takeRequest(d Datagram, h wire.Header, c *content, err error) {
-	if h.Exchange != wire.CREATE_CHILD_SA && h.Exchange != wire.INFORMATIONAL {
-		sa.end.drop(d, "request that has no place in an established IKE SA")
-		return
-	}
+func (sa *ikeSA) takeRequest(h wire.Header, c *content, err error) {
 	if err != nil {
 		sa.answerRequest(h.Exchange, []wire.Payload{sa.complain(err)})
 		return
@@ -255,16 +244,7 @@ func (sa *ikeSA) close(why string) {
 // lingering answers the last request of the peer when it is repeated, and nothing else.
 type lingering struct{}
 
-func (lingering) String() string    { return "closed" }
-func (lingering) silence(sa *ikeSA) { sa.remove() }
-
-func (lingering) message(sa *ikeSA, d Datagram, m *wire.Message) {
-	h := m.Header
-	if h.Response || sa.win.answer == nil || h.MessageID != sa.win.expect-1 {
-		sa.end.drop(d, "message for a closed IKE SA")
-		return
-	}
-	if _, ok, _ := sa.open(d, m); ok {
-		sa.repeat(d)
-	}
-}
+func (lingering) String() string                          { return "closed" }
+func (lingering) stage() stage                            { return closed }
+func (lingering) silence(sa *ikeSA)                       { sa.remove() }
+func (lingering) message(*ikeSA, Datagram, *wire.Message) {} // nothing is admitted but what is repeated

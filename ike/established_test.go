@@ -380,7 +380,7 @@ func TestShutdown(t *testing.T) {
 			}
 			s.pass(lingerTime)
 			s.give(Tick{})
-			if _, waits := s.Deadline(); waits || len(s.order)+len(s.sas)+len(s.initial)+len(s.children)+len(s.held)+len(s.halfOpen) > 0 {
+			if _, waits := s.Deadline(); waits || len(s.order)+len(s.sas)+len(s.initial)+len(s.children)+len(s.held)+len(s.halfOpen.of) > 0 {
 				t.Error("something is left")
 			}
 		})

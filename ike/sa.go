@@ -34,6 +34,8 @@ type ikeSA struct {
 	born, established time.Time
 	origin            origin
 	initial           initialKey // of the first request, if it was the peer's
+	unproven          bool       // it is on the account of half-open ones of initial's source
+	nextHint          time.Time  // when a hint that it is lost is heard again
 	heard             time.Time
 	received          uint64   // packets of all children at the time of the last look
 	nonces            keyInput // Ni and Nr of IKE_SA_INIT, for the child in IKE_AUTH (RFC 7296 2.17)
@@ -57,7 +59,9 @@ type origin struct {
 
 // state is what an IKE SA waits for.
 type state interface {
-	// message takes a message that names the IKE SA. It is parsed, but nothing of it is authenticated.
+	// stage is its name in the table of what is admitted.
+	stage() stage
+	// message takes a message that was admitted. It is parsed, but nothing of it is authenticated.
 	message(sa *ikeSA, d Datagram, m *wire.Message)
 	// silence is called when a request stayed unanswered for all its retransmissions.
 	silence(sa *ikeSA)
@@ -176,6 +180,7 @@ func (sa *ikeSA) remove() {
 	}
 	sa.vacate()
 	sa.abandonOutstanding()
+	sa.leaveAccount()
 	sa.removed = true
 	e := sa.end
 	delete(e.sas, sa.spi())
@@ -192,6 +197,14 @@ func (sa *ikeSA) remove() {
 	sa.keys.wipe()
 	sa.timers = timers{}
 	e.touch(sa)
+}
+
+// leaveAccount takes the IKE SA off the account of the half-open ones: its peer is authenticated, or it is gone.
+func (sa *ikeSA) leaveAccount() {
+	if sa.unproven {
+		sa.unproven = false
+		sa.end.halfOpen.remove(source(sa.initial.from.Addr()))
+	}
 }
 
 // vacate ends the exchanges that wait for their turn and takes the children down.
@@ -309,15 +322,6 @@ func (sa *ikeSA) describe(ev Event) Event {
 // open decrypts an encrypted message. The error is about the syntax of what is authentic; ok is false if
 // the message is not, and was dropped.
 func (sa *ikeSA) open(d Datagram, m *wire.Message) (c *content, ok bool, err error) {
-	if m.Encrypted == nil {
-		sa.end.drop(d, "clear message to an IKE SA with keys")
-		return nil, false, nil
-	}
-	if len(m.Payloads) > 0 {
-		// Nothing clear may stand beside SK: it is authenticated, but no exchange has a use for it.
-		sa.end.drop(d, "clear payload in an encrypted message")
-		return nil, false, nil
-	}
 	inner, err := wire.OpenSealed(d.Data, m, sa.keys.in)
 	if err != nil {
 		if isAuthentic(err) {

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -41,6 +42,9 @@ type expectAuthReply struct {
 
 func (*expectInitReply) String() string { return "waiting for the answer to IKE_SA_INIT" }
 func (*expectAuthReply) String() string { return "waiting for the answer to IKE_AUTH" }
+
+func (*expectInitReply) stage() stage { return initSent }
+func (*expectAuthReply) stage() stage { return authSent }
 
 // initiate sends IKE_SA_INIT on behalf of a connection. child is negotiated in IKE_AUTH; nil is none.
 func (e *Endpoint) initiate(conn *Connection, child *Child, path natt.Path) *ikeSA {
@@ -109,7 +113,7 @@ func (s *expectInitReply) send(sa *ikeSA) {
 		&wire.KE{Group: s.group, Data: s.public},
 		&wire.Nonce{Data: s.nonce})
 	payloads = append(payloads, natDetection(sa.spiI, 0, sa.path)...)
-	sa.transmit(&request{bytes: wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, false), payloads)})
+	sa.transmit(&request{kind: wire.IKE_SA_INIT, bytes: wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, false), payloads)})
 }
 
 // natDetection are the two notifies of RFC 7296 2.23, and who we are. The source never matches, so that the peer encapsulates ESP in
@@ -142,11 +146,6 @@ func natSituation(h wire.Header, c *content, p natt.Path) natt.Situation {
 }
 
 func (s *expectInitReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
-	h := m.Header
-	if h.Exchange != wire.IKE_SA_INIT || !h.Response || h.MessageID != 0 || sa.win.out == nil {
-		sa.end.drop(d, "not an answer to IKE_SA_INIT")
-		return
-	}
 	c, err := collect(m.Payloads)
 	if err != nil {
 		sa.end.drop(d, "malformed answer to IKE_SA_INIT")
@@ -160,7 +159,7 @@ func (s *expectInitReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	case refusal != nil:
 		s.takeError(sa, refusal.Kind)
 	default:
-		s.accept(sa, d, h, c)
+		s.accept(sa, d, m.Header, c)
 	}
 }
 
@@ -178,6 +177,11 @@ func (s *expectInitReply) takeCookie(sa *ikeSA, d Datagram, n *wire.Notify) {
 	// 1 to 64 bytes (RFC 7296 2.6).
 	if len(n.Data) < 1 || len(n.Data) > 64 {
 		sa.end.drop(d, "COOKIE of a wrong length")
+		return
+	}
+	if bytes.Equal(n.Data, s.cookie) {
+		// An answer that came twice: the request with this cookie is under way already.
+		sa.end.drop(d, "COOKIE that we have sent back")
 		return
 	}
 	if s.detour(sa) {
@@ -209,7 +213,7 @@ func (s *expectInitReply) takeGroup(sa *ikeSA, d Datagram, n *wire.Notify) {
 
 // takeError remembers an error that anybody may have sent, and waits a while for a true answer (RFC 7296 2.21.1).
 func (s *expectInitReply) takeError(sa *ikeSA, kind wire.NotifyType) {
-	if s.refused == kind {
+	if s.refused != 0 {
 		return
 	}
 	s.refused = kind

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -16,9 +17,6 @@ import (
 
 // expectAuth waits for the IKE_AUTH request.
 type expectAuth struct {
-	from netip.Addr
-	// response is the answer to IKE_SA_INIT, for when the request is repeated.
-	response []byte
 	// what the two ends sign, but for their identities
 	signed, signedByPeer []byte
 	// candidates are the connections whose addresses and proposals fit.
@@ -26,27 +24,13 @@ type expectAuth struct {
 }
 
 func (*expectAuth) String() string { return "waiting for IKE_AUTH" }
+func (*expectAuth) stage() stage   { return initAnswered }
 
-// respond takes an IKE_SA_INIT request for which there is no IKE SA.
+// respond takes an IKE_SA_INIT request for which there is no IKE SA. What costs work comes last: until the sender has proved
+// where it is, if it has to, there is neither a parsed message nor a key exchange, and nothing is kept (RFC 7296 2.6).
 func (e *Endpoint) respond(d Datagram) {
-	m, err := wire.Parse(d.Data)
-	var critical *wire.UnknownCritical
-	if errors.As(err, &critical) {
-		e.drop(d, "IKE_SA_INIT with an unknown critical payload")
-		if h, herr := wire.ParseHeader(d.Data); herr == nil {
-			e.refuse(d, h, complaint(err))
-		}
-		return
-	}
-	if err != nil || m.Encrypted != nil || !m.Header.Initiator || m.Header.SPIi == 0 || m.Header.MessageID != 0 {
-		e.drop(d, "malformed IKE_SA_INIT")
-		return
-	}
-	c, err := collect(m.Payloads)
-	if err == nil {
-		err = shapeInit.check(c)
-	}
-	if err != nil {
+	first, ok := wire.ReadFirst(d.Data)
+	if !ok || !first.Header.Initiator || first.Header.SPIi == 0 || first.Header.SPIr != 0 || len(d.Data) > maxFirst {
 		e.drop(d, "malformed IKE_SA_INIT")
 		return
 	}
@@ -54,14 +38,72 @@ func (e *Endpoint) respond(d Datagram) {
 		e.drop(d, "shutting down")
 		return
 	}
-	if e.halfOpenAll >= maxHalfOpen || e.halfOpen[d.Path.Remote.Addr()] >= maxHalfOpenPerAddress {
+	from := d.Path.Remote.Addr()
+	src, proved := source(from), e.proved(&first, from)
+	if e.halfOpen.suspicious(src) && !proved {
+		e.askCookie(d, &first)
+		return
+	}
+	if e.halfOpen.full(src) {
 		e.drop(d, "too many half-open IKE SAs")
+		return
+	}
+	e.negotiate(d, &first, proved)
+}
+
+// proved reports whether a first message has a cookie of ours.
+func (e *Endpoint) proved(f *wire.First, from netip.Addr) bool {
+	if f.Cookie == nil {
+		return false
+	}
+	e.cookies.rotate(e.now, e.random)
+	return e.cookies.proves(f, from)
+}
+
+// askCookie answers with a cookie and keeps nothing. A cookie that was wrong is as good as none (RFC 7296 2.6).
+func (e *Endpoint) askCookie(d Datagram, f *wire.First) {
+	e.cookies.rotate(e.now, e.random)
+	e.notice(d, f.Header, &wire.Notify{Kind: wire.COOKIE, Data: e.cookies.bake(f, d.Path.Remote.Addr())})
+}
+
+// readInit parses a first message. ok is false if that was answered, or dropped.
+func (e *Endpoint) readInit(d Datagram, h wire.Header) (c *content, ok bool) {
+	m, err := wire.Parse(d.Data)
+	var critical *wire.UnknownCritical
+	if errors.As(err, &critical) {
+		e.refuse(d, h, complaint(err), "IKE_SA_INIT with an unknown critical payload", "")
+		return nil, false
+	}
+	if err == nil {
+		c, err = collect(m.Payloads)
+	}
+	if err == nil {
+		err = shapeInit.check(c)
+	}
+	if err != nil {
+		e.drop(d, "malformed IKE_SA_INIT")
+		return nil, false
+	}
+	return c, true
+}
+
+// negotiate parses a first message and answers it.
+func (e *Endpoint) negotiate(d Datagram, f *wire.First, proved bool) {
+	h := f.Header
+	c, ok := e.readInit(d, h)
+	if !ok {
 		return
 	}
 	conns := e.reachable(d.Path)
 	if len(conns) == 0 {
-		e.event(d, "no connection is configured for this pair of addresses", "compare local_addrs and remote_addrs with the addresses of the request")
-		e.refuse(d, m.Header, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN})
+		e.refuse(d, h, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN},
+			"no connection is configured for this pair of addresses", "compare local_addrs and remote_addrs with the addresses of the request")
+		return
+	}
+	nat := natSituation(h, c, d.Path)
+	if !nat.Supported {
+		e.refuse(d, h, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN}, "the peer does not do NAT traversal",
+			"Culvert carries ESP in UDP only: enable NAT traversal (UDP encapsulation) on the peer")
 		return
 	}
 	offers, numbered := c.offers(suite.IKE, 0)
@@ -71,14 +113,32 @@ func (e *Endpoint) respond(d Datagram) {
 			continue
 		}
 		if t, _ := chosen.Get(suite.TypeKE); t.ID != c.ke.Group {
-			e.refuse(d, m.Header, &wire.Notify{Kind: wire.INVALID_KE_PAYLOAD, Data: binary.BigEndian.AppendUint16(nil, t.ID)})
+			e.notice(d, h, &wire.Notify{Kind: wire.INVALID_KE_PAYLOAD, Data: binary.BigEndian.AppendUint16(nil, t.ID)})
 			return
 		}
-		e.acceptInit(d, m.Header, c, conns, numbered[i].Number, chosen)
+		answer := &wire.SA{Proposals: []wire.Proposal{{Number: numbered[i].Number, Proposal: chosen}}}
+		if !proved && len(d.Data) < e.initAnswerLen(d, answer, c.ke.Group) {
+			// The answer may be longer only if it goes to where the request came from.
+			e.askCookie(d, f)
+			return
+		}
+		e.acceptInit(d, h, c, nat, conns, answer)
 		return
 	}
-	e.event(d, "no common proposal for the IKE SA: the peer offers "+proposalList(offers), "configured is "+proposalList(conns[0].Proposals)+"; make one of them the same on both sides")
-	e.refuse(d, m.Header, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN})
+	e.refuse(d, h, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN},
+		"no common proposal for the IKE SA: the peer offers "+proposalList(offers), "configured is "+proposalList(conns[0].Proposals)+"; make one of them the same on both sides")
+}
+
+// initAnswerLen is how long an answer to IKE_SA_INIT will be, in bytes.
+func (e *Endpoint) initAnswerLen(d Datagram, answer *wire.SA, group uint16) int {
+	payloads := initAnswer(answer, group, make([]byte, suite.KEPublicLen(group)), make([]byte, nonceLen), 0, 0, d.Path)
+	return len(wire.AppendMessage(nil, wire.Header{}, payloads))
+}
+
+// initAnswer are the payloads of an answer to IKE_SA_INIT.
+func initAnswer(answer *wire.SA, group uint16, public, nonce []byte, spiI, spiR uint64, p natt.Path) []wire.Payload {
+	list := []wire.Payload{answer, &wire.KE{Group: group, Data: public}, &wire.Nonce{Data: nonce}}
+	return append(list, natDetection(spiI, spiR, p)...)
 }
 
 func proposalList(list []suite.Proposal) string {
@@ -90,11 +150,6 @@ func proposalList(list []suite.Proposal) string {
 		return "none"
 	}
 	return strings.Join(texts, ", ")
-}
-
-// event tells why a first message is refused.
-func (e *Endpoint) event(d Datagram, text, remedy string) {
-	e.emit(Event{Kind: Failed, Path: d.Path, Text: text, Remedy: remedy})
 }
 
 // reachable are the connections whose addresses fit a path.
@@ -111,65 +166,62 @@ func (e *Endpoint) reachable(p natt.Path) []*Connection {
 	return found
 }
 
-// refuse answers a first message without keeping anything. The answer is shorter than the request.
-func (e *Endpoint) refuse(d Datagram, h wire.Header, n *wire.Notify) {
-	h.Initiator, h.Response = false, true
-	e.send(d.Path, wire.AppendMessage(nil, h, []wire.Payload{n}))
+// refuse answers a first message with an error, tells why, and keeps nothing. It does so for as many as the limit allows:
+// neither the network nor a log is to be flooded.
+func (e *Endpoint) refuse(d Datagram, h wire.Header, n *wire.Notify, text, remedy string) {
+	if !e.complaints.allow(e.now, d.Path.Remote.Addr()) {
+		e.drop(d, "too many requests that cannot be granted")
+		return
+	}
+	e.emit(Event{Kind: Failed, Path: d.Path, Text: text, Remedy: remedy})
+	e.notice(d, h, n)
 }
 
-// acceptInit answers IKE_SA_INIT and computes the keys.
-func (e *Endpoint) acceptInit(d Datagram, h wire.Header, c *content, conns []*Connection, number uint8, chosen suite.Proposal) {
+// acceptInit answers IKE_SA_INIT with the chosen proposal and computes the keys.
+func (e *Endpoint) acceptInit(d Datagram, h wire.Header, c *content, nat natt.Situation, conns []*Connection, answer *wire.SA) {
 	ke, err := suite.NewKE(c.ke.Group)
 	if err != nil {
 		e.drop(d, "key exchange of an unknown group")
 		return
 	}
-	nat := natSituation(h, c, d.Path)
-	if !nat.Supported {
-		e.event(d, "the peer does not do NAT traversal", "Culvert carries ESP in UDP only: enable NAT traversal (UDP encapsulation) on the peer")
-		e.refuse(d, h, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN})
-		return
-	}
 	public, shared, err := ke.Answer(e.cfg.Rand, c.ke.Data)
 	if err != nil {
-		e.event(d, "the peer sends an invalid public value", "")
-		e.refuse(d, h, &wire.Notify{Kind: wire.INVALID_SYNTAX})
+		e.refuse(d, h, &wire.Notify{Kind: wire.INVALID_SYNTAX}, "the peer sends an invalid public value", "")
 		return
 	}
 	nonce := e.random(nonceLen)
 	sa := e.newSA(false, e.newSPI(), h.SPIi, d.Path)
 	sa.nat = nat
 	in := keyInput{nonceI: clone(c.nonce.Data), nonceR: nonce, spiI: sa.spiI, spiR: sa.spiR, shared: shared}
-	if !sa.takeKeys(chosen, in, nil) {
+	if !sa.takeKeys(answer.Proposals[0].Proposal, in, nil) {
 		return
 	}
-	answer := &wire.SA{Proposals: []wire.Proposal{{Number: number, Proposal: chosen}}}
-	payloads := []wire.Payload{answer, &wire.KE{Group: c.ke.Group, Data: public}, &wire.Nonce{Data: nonce}}
-	payloads = append(payloads, natDetection(sa.spiI, sa.spiR, d.Path)...)
+	payloads := initAnswer(answer, c.ke.Group, public, nonce, sa.spiI, sa.spiR, d.Path)
 	response := wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, true), payloads)
-	s := &expectAuth{
-		from:         d.Path.Remote.Addr(),
-		response:     response,
-		signed:       append(clone(response), in.nonceI...),
-		signedByPeer: append(clone(d.Data), nonce...),
-		candidates:   conns,
-	}
+	s := &expectAuth{signed: append(response, in.nonceI...), signedByPeer: append(clone(d.Data), nonce...), candidates: conns}
 	sa.state = s
+	sa.win.expect, sa.win.answer = 1, s.signed[:len(response):len(response)]
 	sa.timers[timerGiveUp] = e.now.Add(halfOpenTime)
 	sa.initial = initialKey{h.SPIi, d.Path.Remote}
 	e.initial[sa.initial] = sa
-	e.halfOpen[s.from]++
-	e.halfOpenAll++
-	e.send(d.Path, response)
+	sa.unproven = true
+	e.halfOpen.add(source(d.Path.Remote.Addr()))
+	e.send(d.Path, sa.win.answer)
 }
 
-// leave takes the IKE SA off the accounts of the half-open ones.
-func (s *expectAuth) leave(sa *ikeSA) {
-	e := sa.end
-	e.halfOpenAll--
-	if e.halfOpen[s.from]--; e.halfOpen[s.from] <= 0 {
-		delete(e.halfOpen, s.from)
+// again takes the first message once more. The same bytes get the same answer (RFC 7296 2.1); so do those with a cookie that we
+// asked for because of another copy, and they are what the peer signs, since it sent them last.
+func (s *expectAuth) again(sa *ikeSA, d Datagram) {
+	nonce := sa.nonces.nonceR
+	if was := s.signedByPeer[:len(s.signedByPeer)-len(nonce)]; !bytes.Equal(d.Data, was) {
+		first, ok := wire.ReadFirst(d.Data)
+		if !ok || !bytes.Equal(first.Nonce, sa.nonces.nonceI) || len(d.Data) > maxFirst || !sa.end.proved(&first, d.Path.Remote.Addr()) {
+			sa.end.drop(d, "another first message under the SPI of a half-open IKE SA")
+			return
+		}
+		s.signedByPeer = append(clone(d.Data), nonce...)
 	}
+	sa.end.send(d.Path, sa.win.answer)
 }
 
 // silence ends the wait for IKE_AUTH.
@@ -180,14 +232,8 @@ func (s *expectAuth) silence(sa *ikeSA) {
 }
 
 func (s *expectAuth) message(sa *ikeSA, d Datagram, m *wire.Message) {
-	h := m.Header
-	switch {
-	case h.Exchange == wire.IKE_SA_INIT && !h.Response:
-		// The request again: the same answer (RFC 7296 2.1).
-		sa.end.send(d.Path, s.response)
-		return
-	case h.Exchange != wire.IKE_AUTH || h.Response || h.MessageID != 1:
-		sa.end.drop(d, "not an IKE_AUTH request")
+	if m.Header.Exchange == wire.IKE_SA_INIT {
+		s.again(sa, d)
 		return
 	}
 	c, ok, err := sa.open(d, m)
@@ -197,7 +243,6 @@ func (s *expectAuth) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	// The request is authentic as far as the key exchange goes; it came by port 4500 after the float.
 	sa.path, sa.asked = d.Path, d.Path
 	sa.heard = sa.end.now
-	sa.win.expect = 1
 	if err == nil {
 		err = shapeAuthRequest.check(c)
 	}
@@ -208,11 +253,13 @@ func (s *expectAuth) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	s.authenticate(sa, c)
 }
 
-// rejectAuth answers IKE_AUTH with an error and gives up.
+// rejectAuth answers IKE_AUTH with an error and gives up. The answer is kept no longer than a half-open IKE SA would be, and
+// on the same account: whoever fails to authenticate costs no more than who does not try (RFC 8019 4.2).
 func (sa *ikeSA) rejectAuth(n *wire.Notify, text, remedy string) {
 	sa.event(Failed, text, remedy)
 	sa.reply(wire.IKE_AUTH, []wire.Payload{n})
 	sa.linger()
+	sa.timers[timerGiveUp] = sa.end.now.Add(halfOpenTime)
 }
 
 // authenticate checks who is calling. Whatever is wrong, the peer is told AUTHENTICATION_FAILED and no more.
@@ -245,7 +292,6 @@ func (s *expectAuth) authenticate(sa *ikeSA, c *content) {
 	sa.secret = secret.Reason()
 	body := local.AppendWire(nil)
 	auth := secret.Auth(sa.keys.prf, sa.keys.signed(s.signed, sa.keys.pr, body))
-	s.leave(sa)
 	if c.notify(wire.INITIAL_CONTACT) != nil {
 		sa.end.initialContact(sa)
 	}

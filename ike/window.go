@@ -25,6 +25,7 @@ type window struct {
 // request is a request of ours that waits for its answer.
 type request struct {
 	id    uint32
+	kind  wire.Exchange
 	bytes []byte
 	// exchange is nil while the IKE SA is set up.
 	exchange exchange
@@ -121,7 +122,7 @@ func (sa *ikeSA) pump() {
 			continue
 		}
 		id := sa.win.nextID
-		sa.transmit(&request{id: id, bytes: sa.seal(x.kind(), id, false, payloads), exchange: x})
+		sa.transmit(&request{id: id, kind: x.kind(), bytes: sa.seal(x.kind(), id, false, payloads), exchange: x})
 	}
 }
 
