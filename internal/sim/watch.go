@@ -67,8 +67,8 @@ func (w *watcher) sends(h *Host, data []byte) {
 	if m.Initiator {
 		own = m.SPIi
 	}
-	if own == 0 {
-		// The refusal of a first message: nothing is kept of it.
+	if own == 0 || isNotice(m) {
+		// A refusal, or word that an IKE SA is not known: nothing is kept of it.
 		return
 	}
 	s := w.sa(h, own)
@@ -80,6 +80,11 @@ func (w *watcher) sends(h *Host, data []byte) {
 		return
 	}
 	s.sendsRequest(h, m, data)
+}
+
+// isNotice reports whether a message is an answer in the clear from outside of an IKE SA (RFC 7296 1.5).
+func isNotice(m wire.Header) bool {
+	return m.Response && m.Exchange != wire.IKE_SA_INIT && m.Next != wire.TypeSK
 }
 
 // vector: an initialisation vector must not serve two messages. It follows the headers of the message and of SK.
@@ -128,7 +133,7 @@ func (s *watched) sendsAnswer(h *Host, m wire.Header, data []byte) {
 // arrives notes that a request is answered.
 func (w *watcher) arrives(h *Host, data []byte) {
 	m, err := wire.ParseHeader(data)
-	if err != nil || !m.Response {
+	if err != nil || !m.Response || isNotice(m) {
 		return
 	}
 	own := m.SPIi
