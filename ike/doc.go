@@ -8,6 +8,9 @@
 //
 // # How it is built
 //
+// Every message passes a table first (admission.go): in this role and state, is there a place for it? A first message then passes the
+// limits on what strangers can cause (cookie.go, limit.go), and is parsed after that.
+//
 // Establishing an IKE SA is states: expectInitReply, expectAuthReply and expectAuth are named for what they wait for and hold
 // what only that wait needs, so a spent Diffie-Hellman key or the first messages are out of reach afterwards.
 //

@@ -92,6 +92,8 @@ func TestDetours(t *testing.T) {
 		!bytes.Equal(second.nonce.Data, first.nonce.Data) || !bytes.Equal(second.ke.Data, first.ke.Data) {
 		t.Error("more than the cookie changed")
 	}
+	refuse(wire.COOKIE, []byte("biscuit"))
+	s.wantIdle("does not answer twice to an answer that came twice")
 	refuse(wire.INVALID_KE_PAYLOAD, []byte{0, suite.MODP2048})
 	s.wantIdle("ignores a group that was not offered")
 	refuse(wire.INVALID_KE_PAYLOAD, []byte{0})
