@@ -122,11 +122,12 @@ func (h *linuxHost) mend(policies []Policy) error {
 		return errors.Join(append(errs, err)...)
 	}
 	want, err := planFIB(h.kernel, device, have, policies)
-	errs = append(errs, err, h.kernel.add(want.without(have)))
+	fresh := want.without(have)
+	errs = append(errs, err, h.kernel.add(fresh))
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return h.kernel.remove(have.without(want))
+	return h.kernel.remove(have.without(want).withoutReplaced(fresh))
 }
 
 // RouteTo asks the kernel for the way that a packet with Mark takes, which is past our rules. The MTU is that of the

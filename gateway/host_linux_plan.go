@@ -112,6 +112,26 @@ func (s fib) without(o fib) fib {
 	return rest
 }
 
+// withoutReplaced returns what is left of s when fresh was added: a route replaces the one of the same destination and
+// metric. To remove the old one all the same would take the new one away: IPv6 does not compare source addresses.
+func (s fib) withoutReplaced(fresh fib) fib {
+	type place struct {
+		table, metric int
+		dst           netip.Prefix
+	}
+	replaced := map[place]bool{}
+	for r := range fresh.routes {
+		replaced[place{r.table, r.metric, r.dst}] = true
+	}
+	rest := fib{rules: s.rules, routes: map[fibRoute]bool{}}
+	for r := range s.routes {
+		if !replaced[place{r.table, r.metric, r.dst}] {
+			rest.routes[r] = true
+		}
+	}
+	return rest
+}
+
 // hostAddresses is what a plan asks of the host.
 type hostAddresses interface {
 	// own lists the host's addresses.

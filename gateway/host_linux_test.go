@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -209,15 +210,22 @@ func TestHostProtectMends(t *testing.T) {
 	m.protect(policies...)
 	wantComplete("mended")
 	m.wantWay(packet{from: "10.1.0.9", to: "10.2.0.1", in: "lan0"}, tunnel, "mended")
+}
 
-	// The address that packets without a source took moves.
-	m.wantWay(packet{to: "10.2.0.1"}, tunnel+" src 10.1.0.1", "first address")
-	a, err := netlink.ParseAddr("10.1.0.1/16")
-	m.must(err)
-	m.must(netlink.AddrDel(m.link("lan0"), a))
-	m.addAddr("lan0", "10.1.0.2/16")
-	m.protect(policies...)
-	m.wantWay(packet{to: "10.2.0.1"}, tunnel+" src 10.1.0.2", "second address")
+// The address that packets without a source took moves.
+func TestHostSourceMoves(t *testing.T) {
+	eachFamily(t, func(t *testing.T, m *machine, p plan) {
+		policy := policyOf(p.local, p.remote)
+		m.protect(policy)
+		m.wantWay(packet{to: p.far}, tunnel+" src "+p.lan, "first address")
+		bits := policy.Local[0].Bits()
+		first, err := netlink.ParseAddr(fmt.Sprintf("%s/%d", p.lan, bits))
+		m.must(err)
+		m.must(netlink.AddrDel(m.link("lan0"), first))
+		m.addAddr("lan0", fmt.Sprintf("%s/%d", p.lanHost, bits))
+		m.protect(policy)
+		m.wantWay(packet{to: p.far}, tunnel+" src "+p.lanHost, "second address")
+	})
 }
 
 // A call with the same policies looks at the routing only if the kernel has told of a change.
