@@ -134,7 +134,7 @@ func TestCaptures(t *testing.T) {
 			"IKE_SA_INIT response 0 [N(INVALID_KE_PAYLOAD)]",
 			"IKE_SA_INIT request 0 [SA KE No" + natd + frag + " N(REDIRECT_SUPPORTED)]",
 			"IKE_SA_INIT response 0 [SA KE No" + natd + frag + " N(CHILDLESS_IKEV2_SUPPORTED) N(MULTIPLE_AUTH_SUPPORTED)]",
-			"IKE_AUTH request 1 [SKF]", "IKE_AUTH request 1 [SKF]", "IKE_AUTH response 1 [SK]",
+			"IKE_AUTH request 1 [SKF(1/2)]", "IKE_AUTH request 1 [SKF(2/2)]", "IKE_AUTH response 1 [SK]",
 		},
 		"suricata-verify/IKEv2_SA_INIT_2-8-weak.pcap": {"IKE_SA_INIT request 0 [No KE SA]"},
 		// Made by hand: bytes follow the last payload, and an identity without the fixed fields.
@@ -150,7 +150,7 @@ func TestCaptures(t *testing.T) {
 					continue
 				}
 				got = append(got, m.String())
-				if again := AppendMessage(nil, m.Header, m.Payloads); m.Encrypted == nil && got[i] != "IKE_AUTH request 1 [SKF]" && !bytes.Equal(again, b) {
+				if again := AppendMessage(nil, m.Header, m.Payloads); m.Encrypted == nil && m.Fragment == nil && !bytes.Equal(again, b) {
 					t.Errorf("message %d appended:\n%x, was\n%x", i, again, b)
 				}
 			}

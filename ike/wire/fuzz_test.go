@@ -19,6 +19,9 @@ func seedMessages(f *testing.F) {
 	f.Add(message(first, payloads))
 	for _, s := range allSuites {
 		f.Add(AppendSealed(nil, sealedHeader, []Payload{&Delete{Protocol: suite.IKE}}, testCipher(s[0], s[1]), 1))
+		for _, b := range AppendFragments(nil, sealedHeader, longInner(), testCipher(s[0], s[1]), 1, 200) {
+			f.Add(b)
+		}
 	}
 	for _, name := range captures {
 		if exists(vectorPath(name)) {
@@ -44,6 +47,12 @@ func FuzzParse(f *testing.F) {
 		if e := m.Encrypted; e != nil {
 			if !bytes.Equal(b[e.Offset:], e.Body) {
 				t.Fatal("the Encrypted payload does not end the message")
+			}
+			return
+		}
+		if f := m.Fragment; f != nil {
+			if !bytes.Equal(b[f.Offset:], f.Body) || f.Number == 0 || f.Number > f.Total {
+				t.Fatalf("fragment %d of %d, not at the end or impossible", f.Number, f.Total)
 			}
 			return
 		}

@@ -9,8 +9,7 @@ import (
 // PayloadType is the number of a payload (RFC 7296 3.2).
 type PayloadType uint8
 
-// Payload types. 1 to 32 belong to IKEv1 and are unknown here. SKF is only named: it is parsed as Unknown
-// and ends the message, for a peer may send it only after it was negotiated (RFC 7383 2.3).
+// Payload types. 1 to 32 belong to IKEv1 and are unknown here.
 const (
 	TypeNone    PayloadType = 0 // No Next Payload
 	TypeSA      PayloadType = 33
@@ -139,6 +138,9 @@ func (m *Message) String() string {
 	}
 	if m.Encrypted != nil {
 		names = append(names, TypeSK.String())
+	}
+	if f := m.Fragment; f != nil {
+		names = append(names, fmt.Sprintf("%v(%d/%d)", TypeSKF, f.Number, f.Total))
 	}
 	return m.Header.String() + " [" + strings.Join(names, " ") + "]"
 }

@@ -8,11 +8,11 @@ import (
 	"github.com/culvert-vpn/culvert/ts"
 )
 
-// Parse reads the message b up to the Encrypted payload if there is one. Payloads and Encrypted borrow from
-// b. The error is a *SyntaxError or an *UnknownCritical; ParseHeader still works after the latter.
+// Parse reads the message b up to the Encrypted or Encrypted Fragment payload if there is one. The payloads
+// borrow from b. The error is a *SyntaxError or an *UnknownCritical; ParseHeader still works after the latter.
 //
-// Nothing here is authenticated, neither the message nor the error: an error in a message with an SK payload
-// is no reason to change state or to answer, because anybody can put payloads in front of SK.
+// Nothing here is authenticated, neither the message nor the error: an error in a message with an SK or SKF
+// payload is no reason to change state or to answer, because anybody can put payloads in front of it.
 func Parse(b []byte) (*Message, error) {
 	h, err := ParseHeader(b)
 	if err != nil {
@@ -21,8 +21,7 @@ func Parse(b []byte) (*Message, error) {
 	r := newReader(b, 0)
 	r.skip(HeaderLen)
 	m := &Message{Header: h}
-	m.Payloads, m.Encrypted, err = readChain(h.Next, &r)
-	if err != nil {
+	if err := m.readChain(h.Next, &r); err != nil {
 		return nil, err
 	}
 	return m, nil
@@ -37,51 +36,68 @@ func ParsePayloads(first PayloadType, b []byte) ([]Payload, error) {
 // parseInner is ParsePayloads with errors counted from off.
 func parseInner(first PayloadType, b []byte, off int) ([]Payload, error) {
 	r := newReader(b, off)
-	payloads, encrypted, err := readChain(first, &r)
-	if err == nil && encrypted != nil { // RFC 7296 3.1
-		err = &SyntaxError{TypeSK, encrypted.Offset, "inside another Encrypted payload"}
-	}
-	if err != nil {
+	var inside Message
+	if err := inside.readChain(first, &r); err != nil {
 		return nil, err
 	}
-	return payloads, nil
+	if e := inside.Encrypted; e != nil { // RFC 7296 3.1
+		return nil, &SyntaxError{TypeSK, e.Offset, "inside another Encrypted payload"}
+	}
+	if f := inside.Fragment; f != nil {
+		return nil, &SyntaxError{TypeSKF, f.Offset, "inside another Encrypted payload"}
+	}
+	return inside.Payloads, nil
 }
 
-// readChain reads payloads up to the Encrypted payload or a Next Payload field of zero, where the message
-// must end (RFC 7296 3.2).
-func readChain(first PayloadType, r *reader) ([]Payload, *Encrypted, error) {
-	var payloads []Payload
+// readChain reads payloads up to the Encrypted or Encrypted Fragment payload or a Next Payload field of zero,
+// where the message must end (RFC 7296 3.2).
+func (m *Message) readChain(first PayloadType, r *reader) error {
 	next := first
 	for next != TypeNone {
 		kind := next
 		r.fault.payload = kind
-		if len(payloads) == MaxPayloads {
+		if len(m.Payloads) == MaxPayloads {
 			r.fail("too many payloads")
 		}
 		var critical bool
 		var body reader
 		next, critical, body = readPayloadHeader(r)
-		if kind == TypeSK {
-			r.end("bytes after the Encrypted payload") // RFC 7296 3.14: it is the last
-			off := body.off
-			return payloads, &Encrypted{Next: next, Offset: off, Body: body.rest()}, r.err()
+		if kind == TypeSK || kind == TypeSKF {
+			r.end("bytes after the Encrypted payload") // RFC 7296 3.14, RFC 7383 2.5: it is the last
+			m.readEncrypted(kind, next, &body)
+			return r.err()
 		}
 		p := readPayload(kind, &body)
 		body.end("longer than its content")
 		if r.failed() {
-			return nil, nil, r.err()
+			return r.err()
 		}
 		if u, ok := p.(*Unknown); ok && critical {
-			return nil, nil, &UnknownCritical{Type: u.Kind}
+			return &UnknownCritical{Type: u.Kind}
 		}
-		if kind == TypeSKF { // the last too; what it announces is in the fragments (RFC 7383 2.5)
-			next = TypeNone
-		}
-		payloads = append(payloads, p)
+		m.Payloads = append(m.Payloads, p)
 	}
 	r.fault.payload = TypeNone
 	r.end("bytes after the last payload")
-	return payloads, nil, r.err()
+	return r.err()
+}
+
+// readEncrypted reads the body of an SK or SKF payload.
+func (m *Message) readEncrypted(kind, next PayloadType, r *reader) {
+	var number, total uint16
+	if kind == TypeSKF {
+		number, total = r.u16(), r.u16()
+		if number == 0 || number > total { // RFC 7383 2.6
+			r.fail("fragment number not from 1 to the number of fragments")
+		}
+	}
+	e := Encrypted{Next: next, Offset: r.off}
+	e.Body = r.rest()
+	if kind == TypeSKF {
+		m.Fragment = &Fragment{Encrypted: e, Number: number, Total: total}
+		return
+	}
+	m.Encrypted = &e
 }
 
 // readPayloadHeader reads the generic payload header (RFC 7296 3.2) and returns the body behind it.

@@ -22,12 +22,18 @@ func AppendSealed(b []byte, h Header, inner []Payload, c suite.Cipher, seq uint6
 	b = append(b, make([]byte, c.IVLen())...)
 	plain := len(b)
 	b = appendChain(b, inner)
-	// The smallest padding that aligns payloads, padding and Pad Length; none for an AEAD.
-	padding := padLen(len(b)-plain+1, c.BlockLen())
+	return sealFrom(b, start, sk, head, len(b)-plain, c, seq)
+}
+
+// sealFrom completes a message that begins at start of b and ends with n bytes of plaintext: padding, ICV and lengths. Its
+// last payload begins at payload, and head bytes of the message stay in the clear.
+func sealFrom(b []byte, start, payload, head, n int, c suite.Cipher, seq uint64) []byte {
+	// The smallest padding that aligns plaintext, padding and Pad Length; none for an AEAD.
+	padding := padLen(n+1, c.BlockLen())
 	b = append(b, make([]byte, padding)...)
 	b = append(b, byte(padding))
 	b = append(b, make([]byte, c.TagLen())...)
-	putLength(b[sk:])
+	putLength(b[payload:])
 	putMessageLength(b[start:])
 	c.Seal(b[start:], head, seq, false)
 	return b
@@ -46,15 +52,24 @@ func OpenSealed(msg []byte, m *Message, c suite.Cipher) ([]Payload, error) {
 		return nil, ErrNotSealed
 	}
 	head := m.Encrypted.Offset
+	inner, err := openPadded(TypeSK, msg, head, c)
+	if err != nil {
+		return nil, err
+	}
+	return parseInner(m.Encrypted.Next, inner, head+c.IVLen())
+}
+
+// openPadded decrypts a message in place from head on and takes the padding off.
+func openPadded(kind PayloadType, msg []byte, head int, c suite.Cipher) ([]byte, error) {
 	plain, err := c.Open(msg, head, 0, false)
 	if err != nil {
 		return nil, err
 	}
 	inner, ok := unpad(plain)
 	if !ok {
-		return nil, &SyntaxError{TypeSK, len(msg) - c.TagLen() - 1, "pad length exceeds the content"}
+		return nil, &SyntaxError{kind, len(msg) - c.TagLen() - 1, "pad length exceeds the content"}
 	}
-	return parseInner(m.Encrypted.Next, inner, head+c.IVLen())
+	return inner, nil
 }
 
 // unpad takes Padding and Pad Length off. Padding has any content and any length that fits (RFC 7296 3.14).

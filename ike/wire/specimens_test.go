@@ -220,11 +220,6 @@ var specimens = []specimen{{
 	hex:   `00 00 0004`,
 	want:  &Unknown{Kind: 5},
 	fixed: 0,
-}, {
-	name:  "SKF, not negotiated",
-	hex:   `00 00 0008  0001 0002`,
-	want:  &Unknown{Kind: TypeSKF, Body: hx("00010002")},
-	fixed: 0,
 }}
 
 // chain puts payloads of the given types and bytes one behind the other; each must be alone in its chain.

@@ -115,12 +115,14 @@ func (h Header) append(b []byte) []byte {
 	return binary.BigEndian.AppendUint32(b, h.Length)
 }
 
-// Message is a parsed message: the header, the payloads in the clear, and the Encrypted payload if there is
-// one. A protected message normally has no payload in the clear.
+// Message is a parsed message: the header, the payloads in the clear, and the Encrypted payload or the
+// Encrypted Fragment payload if there is one, never both. A protected message normally has no payload in the
+// clear.
 type Message struct {
 	Header    Header
 	Payloads  []Payload
 	Encrypted *Encrypted // nil if there is none
+	Fragment  *Fragment  // nil if there is none
 }
 
 // Encrypted is the SK payload (RFC 7296 3.14), always the last of a message. Body is borrowed.
@@ -128,6 +130,13 @@ type Encrypted struct {
 	Next   PayloadType // of the first payload inside
 	Offset int         // of Body in the message
 	Body   []byte      // IV, ciphertext, ICV
+}
+
+// Fragment is the SKF payload (RFC 7383 2.5), always the last of a message. Next is the type of the first
+// payload in the whole message if Number is 1, and without meaning otherwise.
+type Fragment struct {
+	Encrypted
+	Number, Total uint16 // 1 <= Number <= Total
 }
 
 // SyntaxError says that a message is malformed: the INVALID_SYNTAX of RFC 7296 3.10.1. Reason is fixed text
