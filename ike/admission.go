@@ -63,9 +63,9 @@ const (
 	sealed form = true
 )
 
-// formOf tells the form from the header. In a sealed message nothing clear stands beside the Encrypted payload: it would be
-// authentic, but no exchange has a use for it.
-func formOf(h wire.Header) form { return form(h.Next == wire.TypeSK) }
+// formOf tells the form from the header. In a sealed message nothing clear stands beside the Encrypted payload, or the Encrypted
+// Fragment payload (RFC 7383): it would be authentic, but no exchange has a use for it.
+func formOf(h wire.Header) form { return form(h.Next == wire.TypeSK || h.Next == wire.TypeSKF) }
 
 // ids is which message ID is right (RFC 7296 2.2, 2.3).
 type ids uint8

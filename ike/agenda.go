@@ -85,6 +85,7 @@ const (
 	timerKeepalive               // the NAT mapping needs a packet
 	timerChildren                // a child needs attention
 	timerDeferred                // an exchange may be tried again
+	timerFragments               // the rest of a request in fragments is late
 	numTimers
 )
 

@@ -46,7 +46,7 @@ func (sa *ikeSA) sendAuth(child *Child, signed, signedByPeer []byte) {
 		payloads = append(payloads, offer.payloads(false)...)
 	}
 	sa.state = s
-	sa.transmit(&request{id: 1, kind: wire.IKE_AUTH, bytes: sa.seal(wire.IKE_AUTH, 1, false, payloads)})
+	sa.ask(wire.IKE_AUTH, 1, payloads, nil)
 }
 
 // expectedPeer is the identity to look the secret up with before the peer said who it is: the configured one, or else its

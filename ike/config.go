@@ -70,6 +70,8 @@ type Connection struct {
 	ReauthTime time.Duration
 	// DPDDelay is the silence after which the peer is probed (RFC 7296 2.4); 0: never.
 	DPDDelay time.Duration
+	// Fragmentation says whether large messages are sent in fragments if the peer takes them.
+	Fragmentation Fragmentation
 	// Unique says what happens when the same peer identity appears twice.
 	Unique Unique
 	// KeyingTries is how often establishing is tried before giving up a connection that no child
@@ -78,6 +80,18 @@ type Connection struct {
 
 	Children []*Child
 }
+
+// Fragmentation is what may be done with IKE messages that are too large for a packet (RFC 7383).
+type Fragmentation uint8
+
+const (
+	// FragmentationYes sends and takes fragments.
+	FragmentationYes Fragmentation = iota
+	// FragmentationAccept takes them, and sends messages whole.
+	FragmentationAccept
+	// FragmentationNo does neither.
+	FragmentationNo
+)
 
 // Unique is the policy for a second IKE SA with the same pair of identities.
 type Unique uint8

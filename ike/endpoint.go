@@ -26,6 +26,8 @@ type Endpoint struct {
 	halfOpen   accounts
 	cookies    cookies
 	complaints limiter
+	// strangers counts the bytes of the fragments that those IKE SAs hold.
+	strangers int
 	// order holds the IKE SAs in the order of their making: what walks over all of them must not depend on a map.
 	order []*ikeSA
 	// children are all installed Child SAs by inbound SPI.
@@ -212,6 +214,13 @@ func (e *Endpoint) shutdown() {
 func (e *Endpoint) emit(x Effect) { e.effects = append(e.effects, x) }
 
 func (e *Endpoint) send(p natt.Path, b []byte) { e.emit(Send{Path: p, Data: b}) }
+
+// sendAll sends the fragments of a message.
+func (e *Endpoint) sendAll(p natt.Path, list [][]byte) {
+	for _, b := range list {
+		e.send(p, b)
+	}
+}
 
 // datagram finds the IKE SA of a message, or starts one.
 func (e *Endpoint) datagram(d Datagram) {

@@ -62,8 +62,8 @@ func (s *established) message(sa *ikeSA, d Datagram, m *wire.Message) {
 // repeat sends the last answer again, byte by byte, to where the request came from (RFC 7296 2.1). The request may be a
 // recording: it is no sign of life (RFC 7296 2.4).
 func (sa *ikeSA) repeat(d Datagram, m *wire.Message) {
-	if _, ok, _ := sa.open(d, m); ok {
-		sa.end.send(d.Path, sa.win.answer)
+	if sa.repeats(d, m) {
+		sa.end.sendAll(d.Path, sa.win.answer)
 	}
 }
 
@@ -73,7 +73,7 @@ func (sa *ikeSA) reply(kind wire.Exchange, payloads []wire.Payload) {
 	id := sa.win.expect
 	sa.win.expect++
 	sa.win.answer = sa.seal(kind, id, true, payloads)
-	sa.end.send(sa.asked, sa.win.answer)
+	sa.end.sendAll(sa.asked, sa.win.answer)
 }
 
 // takeAnswer gives the answer to the exchange that waits for it.

@@ -25,6 +25,7 @@ type ikeSA struct {
 	keys       *keys
 	proposal   suite.Proposal
 	win        window
+	fragments  fragmentation
 	timers     timers
 	entry      entry
 
@@ -145,6 +146,9 @@ func (sa *ikeSA) fire() {
 	if due(timerProbe) {
 		sa.probe()
 	}
+	if due(timerFragments) {
+		sa.fragmentsLate()
+	}
 	if due(timerKeepalive) {
 		sa.keepalive()
 	}
@@ -181,6 +185,7 @@ func (sa *ikeSA) remove() {
 	sa.vacate()
 	sa.abandonOutstanding()
 	sa.leaveAccount()
+	sa.forgetFragments()
 	sa.removed = true
 	e := sa.end
 	delete(e.sas, sa.spi())
@@ -229,6 +234,7 @@ const lingerTime = 3 * time.Minute
 func (sa *ikeSA) linger() {
 	sa.vacate()
 	sa.abandonOutstanding()
+	sa.forgetFragments()
 	sa.timers = timers{timerGiveUp: sa.end.now.Add(lingerTime)}
 	sa.state = lingering{}
 	sa.keys.wipeSecrets()
@@ -319,16 +325,20 @@ func (sa *ikeSA) describe(ev Event) Event {
 	return ev
 }
 
-// open decrypts an encrypted message. The error is about the syntax of what is authentic; ok is false if
-// the message is not, and was dropped.
+// open decrypts an encrypted message, or the last missing fragment of one. The error is about the syntax of what is
+// authentic; ok is false if the message is not, and was dropped, or if it is not complete yet.
 func (sa *ikeSA) open(d Datagram, m *wire.Message) (c *content, ok bool, err error) {
+	if m.Fragment != nil {
+		return sa.assemble(d, m)
+	}
 	inner, err := wire.OpenSealed(d.Data, m, sa.keys.in)
-	if err != nil {
-		if isAuthentic(err) {
-			return nil, true, err
-		}
+	if err != nil && !isAuthentic(err) {
 		sa.end.drop(d, "integrity check failed")
 		return nil, false, nil
+	}
+	sa.cameWhole(m.Header)
+	if err != nil {
+		return nil, true, err
 	}
 	c, err = collect(inner)
 	return c, true, err

@@ -113,7 +113,10 @@ func (s *expectInitReply) send(sa *ikeSA) {
 		&wire.KE{Group: s.group, Data: s.public},
 		&wire.Nonce{Data: s.nonce})
 	payloads = append(payloads, natDetection(sa.spiI, 0, sa.path)...)
-	sa.transmit(&request{kind: wire.IKE_SA_INIT, bytes: wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, false), payloads)})
+	if announcesFragments(sa.conn) {
+		payloads = append(payloads, &wire.Notify{Kind: wire.IKEV2_FRAGMENTATION_SUPPORTED})
+	}
+	sa.transmit(&request{kind: wire.IKE_SA_INIT, messages: [][]byte{wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, false), payloads)}})
 }
 
 // natDetection are the two notifies of RFC 7296 2.23, and who we are. The source never matches, so that the peer encapsulates ESP in
@@ -261,8 +264,9 @@ func (s *expectInitReply) accept(sa *ikeSA, d Datagram, h wire.Header, c *conten
 	}
 	s.leave(sa)
 	sa.spiR, sa.nat = h.SPIr, nat
+	sa.fragments.agreed = announcesFragments(sa.conn) && c.notify(wire.IKEV2_FRAGMENTATION_SUPPORTED) != nil
 	sa.timers[timerGiveUp] = zeroTime
-	first := sa.answered().bytes
+	first := sa.answered().messages[0]
 	// Port 4500 from here on, both ends (RFC 7296 2.23).
 	sa.path = sa.path.Float()
 	signed := append(clone(first), c.nonce.Data...)

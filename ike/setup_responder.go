@@ -117,12 +117,13 @@ func (e *Endpoint) negotiate(d Datagram, f *wire.First, proved bool) {
 			return
 		}
 		answer := &wire.SA{Proposals: []wire.Proposal{{Number: numbered[i].Number, Proposal: chosen}}}
-		if !proved && len(d.Data) < e.initAnswerLen(d, answer, c.ke.Group) {
+		fragments := announcesFragments(conns...) && c.notify(wire.IKEV2_FRAGMENTATION_SUPPORTED) != nil
+		if !proved && len(d.Data) < e.initAnswerLen(d, answer, c.ke.Group, fragments) {
 			// The answer may be longer only if it goes to where the request came from.
 			e.askCookie(d, f)
 			return
 		}
-		e.acceptInit(d, h, c, nat, conns, answer)
+		e.acceptInit(d, h, c, nat, conns, answer, fragments)
 		return
 	}
 	e.refuse(d, h, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN},
@@ -130,15 +131,19 @@ func (e *Endpoint) negotiate(d Datagram, f *wire.First, proved bool) {
 }
 
 // initAnswerLen is how long an answer to IKE_SA_INIT will be, in bytes.
-func (e *Endpoint) initAnswerLen(d Datagram, answer *wire.SA, group uint16) int {
-	payloads := initAnswer(answer, group, make([]byte, suite.KEPublicLen(group)), make([]byte, nonceLen), 0, 0, d.Path)
+func (e *Endpoint) initAnswerLen(d Datagram, answer *wire.SA, group uint16, fragments bool) int {
+	payloads := initAnswer(answer, group, make([]byte, suite.KEPublicLen(group)), make([]byte, nonceLen), fragments)
+	payloads = append(payloads, natDetection(0, 0, d.Path)...)
 	return len(wire.AppendMessage(nil, wire.Header{}, payloads))
 }
 
-// initAnswer are the payloads of an answer to IKE_SA_INIT.
-func initAnswer(answer *wire.SA, group uint16, public, nonce []byte, spiI, spiR uint64, p natt.Path) []wire.Payload {
+// initAnswer are the payloads of an answer to IKE_SA_INIT, but for NAT detection.
+func initAnswer(answer *wire.SA, group uint16, public, nonce []byte, fragments bool) []wire.Payload {
 	list := []wire.Payload{answer, &wire.KE{Group: group, Data: public}, &wire.Nonce{Data: nonce}}
-	return append(list, natDetection(spiI, spiR, p)...)
+	if fragments {
+		list = append(list, &wire.Notify{Kind: wire.IKEV2_FRAGMENTATION_SUPPORTED})
+	}
+	return list
 }
 
 func proposalList(list []suite.Proposal) string {
@@ -178,7 +183,7 @@ func (e *Endpoint) refuse(d Datagram, h wire.Header, n *wire.Notify, text, remed
 }
 
 // acceptInit answers IKE_SA_INIT with the chosen proposal and computes the keys.
-func (e *Endpoint) acceptInit(d Datagram, h wire.Header, c *content, nat natt.Situation, conns []*Connection, answer *wire.SA) {
+func (e *Endpoint) acceptInit(d Datagram, h wire.Header, c *content, nat natt.Situation, conns []*Connection, answer *wire.SA, fragments bool) {
 	ke, err := suite.NewKE(c.ke.Group)
 	if err != nil {
 		e.drop(d, "key exchange of an unknown group")
@@ -196,17 +201,19 @@ func (e *Endpoint) acceptInit(d Datagram, h wire.Header, c *content, nat natt.Si
 	if !sa.takeKeys(answer.Proposals[0].Proposal, in, nil) {
 		return
 	}
-	payloads := initAnswer(answer, c.ke.Group, public, nonce, sa.spiI, sa.spiR, d.Path)
+	sa.fragments.agreed = fragments
+	payloads := initAnswer(answer, c.ke.Group, public, nonce, fragments)
+	payloads = append(payloads, natDetection(sa.spiI, sa.spiR, d.Path)...)
 	response := wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, true), payloads)
 	s := &expectAuth{signed: append(response, in.nonceI...), signedByPeer: append(clone(d.Data), nonce...), candidates: conns}
 	sa.state = s
-	sa.win.expect, sa.win.answer = 1, s.signed[:len(response):len(response)]
+	sa.win.expect, sa.win.answer = 1, [][]byte{s.signed[:len(response):len(response)]}
 	sa.timers[timerGiveUp] = e.now.Add(halfOpenTime)
 	sa.initial = initialKey{h.SPIi, d.Path.Remote}
 	e.initial[sa.initial] = sa
 	sa.unproven = true
 	e.halfOpen.add(source(d.Path.Remote.Addr()))
-	e.send(d.Path, sa.win.answer)
+	e.sendAll(d.Path, sa.win.answer)
 }
 
 // again takes the first message once more. The same bytes get the same answer (RFC 7296 2.1); so do those with a cookie that we
@@ -221,7 +228,7 @@ func (s *expectAuth) again(sa *ikeSA, d Datagram) {
 		}
 		s.signedByPeer = append(clone(d.Data), nonce...)
 	}
-	sa.end.send(d.Path, sa.win.answer)
+	sa.end.sendAll(d.Path, sa.win.answer)
 }
 
 // silence ends the wait for IKE_AUTH.

@@ -19,14 +19,17 @@ type window struct {
 
 	// Theirs: the number their next request has, and the answer to the one before it.
 	expect uint32
-	answer []byte
+	answer [][]byte
 }
 
 // request is a request of ours that waits for its answer.
 type request struct {
-	id    uint32
-	kind  wire.Exchange
-	bytes []byte
+	id   uint32
+	kind wire.Exchange
+	// messages are the request as it is sent: one, or its fragments.
+	messages [][]byte
+	// payloads are what it was made of, if it was encrypted.
+	payloads []wire.Payload
 	// exchange is nil while the IKE SA is set up.
 	exchange exchange
 	// sends counts transmissions.
@@ -43,6 +46,11 @@ func (r Retransmit) wait(n int) time.Duration {
 	return time.Duration(float64(r.Timeout) * math.Pow(r.Base, float64(n-1)))
 }
 
+// ask sends a new encrypted request.
+func (sa *ikeSA) ask(kind wire.Exchange, id uint32, payloads []wire.Payload, x exchange) {
+	sa.transmit(&request{id: id, messages: sa.seal(kind, id, false, payloads), kind: kind, payloads: payloads, exchange: x})
+}
+
 // transmit sends a new request and starts to wait for its answer.
 func (sa *ikeSA) transmit(r *request) {
 	sa.win.out = r
@@ -54,12 +62,16 @@ func (sa *ikeSA) retransmit() {
 	r := sa.win.out
 	r.sends++
 	sa.timers[timerRetransmit] = sa.end.now.Add(sa.end.cfg.Retransmit.wait(r.sends))
-	sa.end.send(sa.path, r.bytes)
+	sa.end.sendAll(sa.path, r.messages)
 }
 
 // unanswered is called when the answer did not come in time.
 func (sa *ikeSA) unanswered() {
 	if sa.win.out == nil {
+		return
+	}
+	if sa.splitSmaller(sa.win.out) {
+		sa.retransmit()
 		return
 	}
 	if sa.win.out.sends > sa.end.retransmitTries(sa) {
@@ -121,8 +133,7 @@ func (sa *ikeSA) pump() {
 			x.abandon(sa)
 			continue
 		}
-		id := sa.win.nextID
-		sa.transmit(&request{id: id, kind: x.kind(), bytes: sa.seal(x.kind(), id, false, payloads), exchange: x})
+		sa.ask(x.kind(), sa.win.nextID, payloads, x)
 	}
 }
 
@@ -172,13 +183,6 @@ func (sa *ikeSA) hasExchange(match func(exchange) bool) bool {
 		}
 	}
 	return false
-}
-
-// seal makes the bytes of an encrypted message.
-func (sa *ikeSA) seal(kind wire.Exchange, id uint32, response bool, payloads []wire.Payload) []byte {
-	h := sa.header(kind, id, response)
-	sa.keys.iv++
-	return wire.AppendSealed(nil, h, payloads, sa.keys.out, sa.keys.iv)
 }
 
 // header of a message of ours.
