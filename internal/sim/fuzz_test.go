@@ -27,9 +27,10 @@ func FuzzOperations(f *testing.F) {
 	} {
 		f.Add(uint8(0), seed)
 		f.Add(uint8(1), seed)
+		f.Add(uint8(4), seed)
 	}
 	f.Fuzz(func(t *testing.T, kind uint8, list []byte) {
-		s := disorderly(t, uint64(kind%4))
+		s := disorderly(t, uint64(kind%8))
 		s.Traffic(conn, child, time.Second, s.a, s.b)
 		s.Run(time.Second)
 		for n := 0; len(list) >= 2 && n < maxSteps; n++ {

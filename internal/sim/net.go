@@ -21,6 +21,14 @@ type Datagram struct {
 	esp    *packet
 }
 
+// packetLen is the length of the IP packet in bytes.
+func (d *Datagram) packetLen() int {
+	if d.Dst.Addr().Is4() {
+		return 20 + 8 + len(d.Data)
+	}
+	return 40 + 8 + len(d.Data)
+}
+
 // IsIKE reports whether the datagram is an IKE message.
 func (d *Datagram) IsIKE() bool { return d.IKE.Length > 0 }
 
@@ -35,6 +43,10 @@ func (w *World) send(d Datagram) {
 	w.trace.sent(w, &d)
 	if w.Lose != nil && w.Lose(&d) {
 		w.lost(d, "lost on purpose")
+		return
+	}
+	if w.Link.MTU > 0 && d.packetLen() > w.Link.MTU {
+		w.lost(d, "too long for the path")
 		return
 	}
 	if d.From.nat != nil {

@@ -41,7 +41,7 @@ func TestSeeds(t *testing.T) {
 // then rest.
 func disorder(t *testing.T, seed uint64) *scene {
 	s := disorderly(t, seed)
-	s.Link = Link{Latency: 10 * time.Millisecond, Jitter: 500 * time.Millisecond, Loss: 0.2, Double: 0.1}
+	s.Link = Link{Latency: 10 * time.Millisecond, Jitter: 500 * time.Millisecond, Loss: 0.2, Double: 0.1, MTU: 1280}
 	s.Traffic(conn, child, 700*time.Millisecond, s.a, s.b)
 	forget := time.Duration(s.Rand().IntN(500)) * time.Second
 	s.After(forget, func() {
@@ -58,9 +58,10 @@ func disorder(t *testing.T, seed uint64) *scene {
 	return s
 }
 
-// disorderly is the reference case, or one of the others, by the seed.
+// disorderly is the reference case, or one of the others, by the seed. In every second four of them messages are large.
 func disorderly(t *testing.T, seed uint64) *scene {
 	s := newScene(t, seed, func(a, b *side) {
+		a.large, b.large = seed%8 >= 4, seed%8 >= 4
 		switch seed % 4 {
 		case 0: // both call
 			b.start = ike.Start

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -39,6 +40,9 @@ type side struct {
 	soft        ike.Lifetime
 	hard        ike.Lifetime
 	retransmit  ike.Retransmit
+	// large adds many proposals and selectors for the child, that take several packets in requests and answers.
+	large         bool
+	fragmentation ike.Fragmentation
 }
 
 func orElse(text, fallback string) string {
@@ -72,20 +76,42 @@ func (s side) config() Config {
 	if dpd == 0 {
 		dpd = 30 * time.Second
 	}
+	locals, fars, esp := []ts.Spec{must(ts.ParseSpec(s.local))}, []ts.Spec{must(ts.ParseSpec(s.far))}, s.esp
+	if s.large {
+		locals, fars, esp = append(locals, beside(s.id)...), append(fars, beside(s.peerID)...), manyProposals()
+	}
 	return Config{
 		Secret: orElse(s.secret, "qwerty"), Retransmit: s.retransmit,
 		Connections: []*ike.Connection{{
 			Name: conn, RemoteHost: s.peer, LocalPort: 500, RemotePort: 500,
 			LocalID: must(ident.Parse(s.id)), RemoteID: must(ident.ParsePattern(s.peerID)),
 			Proposals: proposals(suite.IKE, s.ike, "aes128gcm16-prfsha256-x25519"),
-			DPDDelay:  max(dpd, 0), Unique: s.unique, ReauthTime: s.reauth, OverTime: time.Hour,
+			DPDDelay:  max(dpd, 0), Unique: s.unique, ReauthTime: s.reauth, OverTime: time.Hour, Fragmentation: s.fragmentation,
 			Children: []*ike.Child{{
-				Name: child, LocalTS: []ts.Spec{must(ts.ParseSpec(s.local))}, RemoteTS: []ts.Spec{must(ts.ParseSpec(s.far))},
-				Proposals: proposals(suite.ESP, s.esp, "aes128gcm16-x25519"), StartAction: s.start, CloseAction: s.closeAction,
+				Name: child, LocalTS: locals, RemoteTS: fars,
+				Proposals: proposals(suite.ESP, esp, "aes128gcm16-x25519"), StartAction: s.start, CloseAction: s.closeAction,
 				Rekey: s.soft, Life: s.hard,
 			}},
 		}},
 	}
+}
+
+// beside are further networks of the host with an identity: 60 of them, of which no two are neighbours.
+func beside(id string) []ts.Spec {
+	var list []ts.Spec
+	for n := range 60 {
+		list = append(list, must(ts.ParseSpec(fmt.Sprintf("10.%d.%d.0/24", 100+int(id[1]), 2*n))))
+	}
+	return list
+}
+
+// manyProposals are as many as a message can hold, all of them possible.
+func manyProposals() []string {
+	var list []string
+	for n := range 30 {
+		list = append(list, []string{"aes128gcm16-aes192gcm16-x25519-ecp256", "chacha20poly1305-aes256gcm16-x25519-ecp384", "aes256-aes128-sha256-sha512-x25519-ecp521"}[n%3])
+	}
+	return list
 }
 
 // sides are the reference case: a calls and keeps the child up, b waits.

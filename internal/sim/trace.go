@@ -106,6 +106,9 @@ func (t *trace) describe(d *Datagram) string {
 	}
 	text := fmt.Sprintf("%v %s %d [%04x]", m.Header.Exchange, direction, m.Header.MessageID, m.Header.SPIi>>48)
 	payloads := m.Payloads
+	if f := m.Fragment; f != nil {
+		return fmt.Sprintf("%s SKF{%d of %d, %d bytes}", text, f.Number, f.Total, len(f.Body))
+	}
 	if m.Encrypted != nil {
 		if payloads, err = t.decrypt(data, m); err != nil {
 			return text + " SK{?}"

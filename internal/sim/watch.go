@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"encoding/binary"
 	"hash/maphash"
 
 	"github.com/culvert-vpn/culvert/ike"
@@ -32,10 +33,39 @@ type saKey struct {
 type watched struct {
 	requests bool
 	id       uint32 // of the last request
-	request  []byte
+	request  map[fragment][]byte
 	answered bool
-	answers  map[uint32][]byte
+	answers  map[uint32]map[fragment][]byte
 	ivs      map[string]uint64 // the message that each initialisation vector was used for
+}
+
+// fragment is which part of a message a datagram is: number of total, both 0 for a whole message.
+type fragment struct{ number, total uint16 }
+
+func fragmentOf(m wire.Header, data []byte) fragment {
+	if m.Next != wire.TypeSKF || len(data) < wire.HeaderLen+8 {
+		return fragment{}
+	}
+	be := binary.BigEndian
+	return fragment{be.Uint16(data[wire.HeaderLen+4:]), be.Uint16(data[wire.HeaderLen+6:])}
+}
+
+// differs reports whether one part of a message was sent with other bytes before, and notes it. Parts of several sizes are
+// parts of different sets (RFC 7383 2.5.2).
+func differs(parts map[fragment][]byte, f fragment, data []byte) bool {
+	was, ok := parts[f]
+	parts[f] = data
+	return ok && !bytes.Equal(was, data)
+}
+
+// shrinks reports whether a set of fragments is sent after one of more fragments (RFC 7383 2.5.2).
+func shrinks(parts map[fragment][]byte, f fragment) bool {
+	for was := range parts {
+		if was.total > f.total {
+			return true
+		}
+	}
+	return false
 }
 
 // keyUse is who sends and who receives under a key.
@@ -51,7 +81,7 @@ func newWatcher() watcher {
 func (w *watcher) sa(h *Host, spi uint64) *watched {
 	k := saKey{h, spi}
 	if w.sas[k] == nil {
-		w.sas[k] = &watched{answers: make(map[uint32][]byte), ivs: make(map[string]uint64)}
+		w.sas[k] = &watched{answers: make(map[uint32]map[fragment][]byte), ivs: make(map[string]uint64)}
 	}
 	return w.sas[k]
 }
@@ -72,8 +102,11 @@ func (w *watcher) sends(h *Host, data []byte) {
 		return
 	}
 	s := w.sa(h, own)
-	if m.Next == wire.TypeSK {
-		w.vector(h, s, data)
+	switch m.Next {
+	case wire.TypeSK:
+		w.vector(h, s, data, wire.HeaderLen+4)
+	case wire.TypeSKF:
+		w.vector(h, s, data, wire.HeaderLen+8)
 	}
 	if m.Response {
 		s.sendsAnswer(h, m, data)
@@ -84,12 +117,12 @@ func (w *watcher) sends(h *Host, data []byte) {
 
 // isNotice reports whether a message is an answer in the clear from outside of an IKE SA (RFC 7296 1.5).
 func isNotice(m wire.Header) bool {
-	return m.Response && m.Exchange != wire.IKE_SA_INIT && m.Next != wire.TypeSK
+	return m.Response && m.Exchange != wire.IKE_SA_INIT && m.Next != wire.TypeSK && m.Next != wire.TypeSKF
 }
 
-// vector: an initialisation vector must not serve two messages. It follows the headers of the message and of SK.
-func (w *watcher) vector(h *Host, s *watched, data []byte) {
-	const at, n = wire.HeaderLen + 4, 8
+// vector: an initialisation vector must not serve two messages. It stands behind the headers of the message and of SK or SKF.
+func (w *watcher) vector(h *Host, s *watched, data []byte, at int) {
+	const n = 8
 	if len(data) < at+n {
 		h.w.fail("%s sends a sealed message that is too short", h.Name)
 		return
@@ -103,13 +136,15 @@ func (w *watcher) vector(h *Host, s *watched, data []byte) {
 
 // sendsRequest: one request at a time, numbered 0, 1, 2 ..., and the same bytes when it is repeated (RFC 7296 2.1-2.3).
 func (s *watched) sendsRequest(h *Host, m wire.Header, data []byte) {
-	same := s.requests && m.MessageID == s.id
+	same, f := s.requests && m.MessageID == s.id, fragmentOf(m, data)
 	switch {
 	case !s.requests && m.MessageID != 0:
 		h.w.fail("%s begins with message ID %d", h.Name, m.MessageID)
 	case same && m.Exchange == wire.IKE_SA_INIT:
 		// It may change, for a cookie or another group (RFC 7296 2.2).
-	case same && !bytes.Equal(s.request, data):
+	case same && shrinks(s.request, f):
+		h.w.fail("%s repeats request %d in fewer fragments", h.Name, m.MessageID)
+	case same && differs(s.request, f, data):
 		h.w.fail("%s repeats request %d with other bytes", h.Name, m.MessageID)
 	case s.requests && !same && m.MessageID != s.id+1:
 		h.w.fail("%s sends request %d after %d", h.Name, m.MessageID, s.id)
@@ -117,17 +152,25 @@ func (s *watched) sendsRequest(h *Host, m wire.Header, data []byte) {
 		h.w.fail("%s sends request %d while %d is unanswered", h.Name, m.MessageID, s.id)
 	}
 	if !same {
-		s.answered = false
+		s.answered, s.request = false, map[fragment][]byte{f: data}
 	}
-	s.requests, s.id, s.request = true, m.MessageID, data
+	s.requests, s.id = true, m.MessageID
 }
 
 // sendsAnswer: a repeated request gets the same answer, byte by byte (RFC 7296 2.1).
 func (s *watched) sendsAnswer(h *Host, m wire.Header, data []byte) {
-	if was, ok := s.answers[m.MessageID]; ok && !bytes.Equal(was, data) {
+	if s.answers[m.MessageID] == nil {
+		s.answers[m.MessageID] = make(map[fragment][]byte)
+	}
+	f := fragmentOf(m, data)
+	if differs(s.answers[m.MessageID], f, data) {
 		h.w.fail("%s answers request %d in two ways", h.Name, m.MessageID)
 	}
-	s.answers[m.MessageID] = data
+	for other := range s.answers[m.MessageID] {
+		if other.total != f.total {
+			h.w.fail("%s answers request %d in sets of %d and %d fragments", h.Name, m.MessageID, other.total, f.total)
+		}
+	}
 }
 
 // arrives notes that a request is answered.

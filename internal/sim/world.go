@@ -37,6 +37,9 @@ type Link struct {
 	Latency, Jitter time.Duration
 	// Loss and Double are the probabilities that a datagram never arrives, and that it arrives twice.
 	Loss, Double float64
+	// MTU is the longest IP packet that passes, in bytes; 0 is no limit. Longer ones are lost, and nobody is told: a path
+	// that carries no IP fragments.
+	MTU int
 }
 
 // Epoch is when every simulation begins.
