@@ -122,6 +122,8 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
+func fragmentation(c *ike.Connection) any { return c.Fragmentation }
+
 func TestValues(t *testing.T) {
 	for _, test := range []struct {
 		keys, child string
@@ -142,6 +144,10 @@ func TestValues(t *testing.T) {
 		{"", "rekey_time =", "{1h0m0s 0 0} {1h6m0s 0 0} {6m0s 0 0}", childLimits},
 		{"dpd_delay = 0s", "", "0s", func(c *ike.Connection) any { return c.DPDDelay }},
 		{"keyingtries = 0", "", "0", func(c *ike.Connection) any { return c.KeyingTries }},
+		{"", "", "0", fragmentation},
+		{"fragmentation = force", "", "0", fragmentation},
+		{"fragmentation = accept", "", "1", fragmentation},
+		{"fragmentation = no", "", "2", fragmentation},
 		{"unique = replace", "", "3", func(c *ike.Connection) any { return c.Unique }},
 		{"local_port = 4500\nremote_port = 4501", "", "4500 4501", ports},
 		{"remote_port = 4500", "", "4500 4500", ports},
@@ -220,6 +226,7 @@ func TestRefused(t *testing.T) {
 		{"local_addrs = gw.example.com", "", "a DNS name is not possible here"},
 		{"keyingtries = %forever", "", "written as 0"},
 		{"unique = yes", "", `"yes" is not a policy`},
+		{"fragmentation = maybe", "", "(yes, accept, force or no)"},
 		{"encap = maybe", "", "neither yes nor no"},
 		{"", "ah_proposals = sha256", "cannot cross a NAT"},
 		{"", "mode = transport", "mode transport is not implemented"},

@@ -48,6 +48,7 @@ func describeConnection(w io.Writer, c *ike.Connection) {
 	}
 	row("peer probed", "%s", liveness)
 	row("encapsulation", "always in UDP")
+	row("large messages", "%s", fragmentationWords[c.Fragmentation])
 	row("second SA of the peer", "%s", uniqueWords[c.Unique])
 	for _, child := range c.Children {
 		describeChild(w, child)
@@ -61,6 +62,12 @@ func repeat(every time.Duration, c *ike.Connection) string {
 		return "never"
 	}
 	return fmt.Sprintf("after %s less up to %s, closed %s after that", span(every), span(c.RandTime), span(c.OverTime))
+}
+
+var fragmentationWords = [...]string{
+	ike.FragmentationYes:    "in fragments, if the peer takes them",
+	ike.FragmentationAccept: "sent whole, taken in fragments",
+	ike.FragmentationNo:     "whole",
 }
 
 var uniqueWords = [...]string{

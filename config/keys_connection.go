@@ -70,7 +70,7 @@ var connectionKeys = []key[connection]{
 		return err
 	}},
 	{name: "dpd_timeout", same: "0", ignored: ikev1Only + "; a peer counts as dead when all retransmissions stay unanswered"},
-	{name: "fragmentation", same: "yes accept", ignored: "Culvert decides by itself how to send IKE messages that are large; with pre-shared keys they are small"},
+	{name: "fragmentation", set: setFragmentation},
 	{name: "keyingtries", set: setKeyingTries},
 	{name: "unique", set: setUnique},
 	{name: "reauth_time", set: func(c *connection, v string) error { return c.reauth.set(parseTime(v)) }},
@@ -154,6 +154,16 @@ func setKeyingTries(c *connection, v string) error {
 	n, err := parseNumber(v, math.MaxInt32)
 	c.KeyingTries = int(n)
 	return err
+}
+
+// setFragmentation: what force adds is for IKEv1.
+func setFragmentation(c *connection, v string) error {
+	how, ok := map[string]ike.Fragmentation{"yes": ike.FragmentationYes, "force": ike.FragmentationYes, "accept": ike.FragmentationAccept, "no": ike.FragmentationNo}[v]
+	if !ok {
+		return wrong("yes, accept, force or no", "%q does not say whether large IKE messages are sent in fragments", v)
+	}
+	c.Fragmentation = how
+	return nil
 }
 
 func setUnique(c *connection, v string) error {

@@ -49,6 +49,7 @@ type script struct {
 	childOut       []byte // the endpoint's inbound SPI, and ours
 	childIn        []byte
 	private        suite.KEPrivate
+	announces      bool // that it takes fragments
 }
 
 func (s *script) AllocSPI() (uint32, bool) {
@@ -320,6 +321,9 @@ func (s *script) initPayloads(proposals []suite.Proposal, group uint16, number u
 	}
 	list := []wire.Payload{numbered(proposals, nil, number), &wire.KE{Group: group, Data: public}, &wire.Nonce{Data: nonce}}
 	back := natt.Path{Local: s.path.Remote, Remote: s.path.Local}
+	if s.announces {
+		list = append(list, &wire.Notify{Kind: wire.IKEV2_FRAGMENTATION_SUPPORTED})
+	}
 	return append(list, natDetection(s.spiI, s.spiR, back)...)
 }
 
