@@ -2,6 +2,7 @@ package ike
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"reflect"
 	"slices"
@@ -465,20 +466,37 @@ func take(s *script) [][]byte {
 	return list
 }
 
+// vector is the counter in a message that AES-GCM protects.
+func vector(t *testing.T, msg []byte) uint64 {
+	t.Helper()
+	m, err := wire.Parse(slices.Clone(msg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Fragment != nil {
+		return binary.BigEndian.Uint64(m.Fragment.Body)
+	}
+	return binary.BigEndian.Uint64(m.Encrypted.Body)
+}
+
 // TestAnswerInFragments: the fragments of an answer are no longer than those of the request, within reason.
 func TestAnswerInFragments(t *testing.T) {
-	for _, c := range []struct{ request, want int }{{0, usualPacket}, {2000, usualPacket}, {900, 900 + 32}, {150, smallPacket}} {
-		s := calledInFragments(t, FragmentationYes)
-		sa := s.sa()
+	s := calledInFragments(t, FragmentationYes)
+	sa := s.sa()
+	for _, c := range []struct{ request, want int }{{0, usualPacket}, {2000, usualPacket}, {900, 900 + 32}, {150, smallPacket}, {0, usualPacket}} {
 		if c.request == 0 {
 			s.request(wire.INFORMATIONAL)
 		} else {
-			for _, b := range s.split(wire.INFORMATIONAL, 2, false, c.request, notes(10, 200)...) {
+			for _, b := range s.split(wire.INFORMATIONAL, s.nextID, false, c.request, notes(10, 200)...) {
 				s.deliver(b)
 			}
+			s.nextID++
 		}
 		s.want("answers", wire.INFORMATIONAL, true)
 		list := sa.seal(wire.INFORMATIONAL, 9, true, notes(20, 200))
+		if again := sa.seal(wire.INFORMATIONAL, 9, true, nil); vector(t, again[0]) <= vector(t, list[len(list)-1]) {
+			t.Error("the initialisation vectors are used again")
+		}
 		want := room(s.path, c.want)
 		if n := len(list[0]); n > want || n < want-1 || len(list) < 4 {
 			t.Errorf("a request in fragments of %d bytes is answered in %d of %d bytes, want %d", c.request, len(list), n, want)
@@ -486,7 +504,8 @@ func TestAnswerInFragments(t *testing.T) {
 	}
 	for _, how := range []Fragmentation{FragmentationAccept, FragmentationNo} {
 		s := calledInFragments(t, how)
-		if list := s.sa().seal(wire.INFORMATIONAL, 9, true, notes(20, 200)); len(list) != 1 {
+		before := s.sa().keys.iv
+		if list := s.sa().seal(wire.INFORMATIONAL, 9, true, notes(20, 200)); len(list) != 1 || s.sa().keys.iv != before+1 {
 			t.Errorf("%d: %d messages", how, len(list))
 		}
 	}
