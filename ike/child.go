@@ -253,7 +253,7 @@ func (sa *ikeSA) deleteChildren(spis [][]byte) [][]byte {
 		if c == nil || c.gone {
 			continue
 		}
-		if asking && x.old != nil && x.theirs == c {
+		if asking && x.old != nil && x.theirs == c && !c.isReplaced() {
 			// The peer has compared the nonces already: our successor, of which we shall hear, stays (RFC 7296 2.8.1).
 			c.redundant = true
 		}

@@ -308,14 +308,15 @@ func (x *childExchange) enter(sa *ikeSA, child *childSA, keys childKeys) {
 // settle decides, after a successor was agreed upon, whether the peer's crossing successor stays instead: the one made
 // with the lowest of the four nonces is closed by who made it, and who made the other closes the old (RFC 7296 2.8.1).
 func (x *childExchange) settle(sa *ikeSA, child *childSA, keys childKeys) {
-	if x.theirs != nil && !x.theirs.gone && bytes.Compare(child.nonceMin, x.theirs.nonceMin) < 0 {
+	// Theirs may have been rekeyed since; it is judged by the nonces of the collision.
+	if x.theirs != nil && !x.theirs.latest().gone && bytes.Compare(child.nonceMin, x.theirs.nonceMin) < 0 {
 		sa.newChild(child, keys, true, true)
 		child.redundant = true
 		child.closeWith("the peer's successor stays")
 		return
 	}
 	if x.theirs != nil {
-		x.theirs.redundant = true
+		x.theirs.latest().redundant = true
 	}
 	x.old.successor = child
 	sa.newChild(child, keys, true, false)
