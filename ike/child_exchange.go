@@ -352,7 +352,7 @@ func (x *childExchange) takeGroup(r *wire.Notify) bool {
 		return false
 	}
 	x.group = binary.BigEndian.Uint16(r.Data)
-	return offersGroup(x.cfg.Proposals, x.group)
+	return x.group != suite.KE_NONE && offersGroup(x.cfg.Proposals, x.group)
 }
 
 // retryRekey tries to rekey again later, while the child lives.

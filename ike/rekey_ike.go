@@ -62,6 +62,7 @@ type rekeyIKE struct {
 	nonce   []byte
 	group   uint16
 	private suite.KEPrivate
+	asked   bool // the peer asked for another group already
 	tries   int
 	// theirs is the successor that the peer negotiated meanwhile.
 	theirs *ikeSA
@@ -264,15 +265,16 @@ func (x *rekeyIKE) refused(sa *ikeSA, r *wire.Notify) {
 	}
 }
 
+// takeGroup takes the key exchange that the peer wants instead, once, if it is one of ours (RFC 7296 1.3).
 func (x *rekeyIKE) takeGroup(sa *ikeSA, r *wire.Notify) bool {
-	if len(r.Data) != 2 {
+	if x.asked || len(r.Data) != 2 {
 		return false
 	}
 	group := binary.BigEndian.Uint16(r.Data)
 	if group == x.group || !offersGroup(sa.conn.Proposals, group) {
 		return false
 	}
-	x.group = group
+	x.group, x.asked = group, true
 	return true
 }
 
