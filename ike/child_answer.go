@@ -108,6 +108,7 @@ func (sa *ikeSA) answerChild(c *content, policies []*Child, old *childSA) ([]wir
 	sa.newChild(child, keys, false, old != nil)
 	list := []wire.Payload{&wire.SA{Proposals: []wire.Proposal{{Number: numbered[i].Number, SPI: spiBytes(spi), Proposal: chosen}}}}
 	if create {
+		keys.wipe()
 		list = append(list, &wire.Nonce{Data: in.nonceR})
 	}
 	if ke != nil {

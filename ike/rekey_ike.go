@@ -168,13 +168,13 @@ func (x *rekeyIKE) accept(sa *ikeSA, c *content) (*ikeSA, string) {
 	if t, _ := p.Get(suite.TypeKE); t.ID != x.group || c.ke.Group != x.group {
 		return nil, "the peer chose another key exchange than was offered"
 	}
-	shared, err := x.private.Finish(c.ke.Data)
-	if err != nil {
-		return nil, "the peer's public value is invalid"
-	}
 	peer := binary.BigEndian.Uint64(p.SPI)
 	if peer == 0 {
 		return nil, "the peer chose the SPI 0"
+	}
+	shared, err := x.private.Finish(c.ke.Data)
+	if err != nil {
+		return nil, "the peer's public value is invalid"
 	}
 	in := keyInput{nonceI: x.nonce, nonceR: clone(c.nonce.Data), shared: shared}
 	next := sa.descend(true, x.spi, peer, p.Proposal, in)
