@@ -250,6 +250,12 @@ func (s *expectAuth) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	// The request is authentic as far as the key exchange goes; it came by port 4500 after the float.
 	sa.path, sa.asked = d.Path, d.Path
 	sa.heard = sa.end.now
+	if err == nil && c.idi != nil && c.auth == nil {
+		// That is how a peer asks for EAP (RFC 7296 2.16).
+		sa.rejectAuth(&wire.Notify{Kind: wire.AUTHENTICATION_FAILED},
+			fmt.Sprintf("the peer %v sends no AUTH: it wants to authenticate by EAP", c.idi.ID), "set it to a pre-shared key")
+		return
+	}
 	if err == nil {
 		err = shapeAuthRequest.check(c)
 	}

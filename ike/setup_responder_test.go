@@ -302,7 +302,6 @@ func TestAuthFailures(t *testing.T) {
 func TestAuthShapes(t *testing.T) {
 	for name, alter := range map[string]func([]wire.Payload) []wire.Payload{
 		"no identity": func(l []wire.Payload) []wire.Payload { return l[1:] },
-		"no AUTH":     func(l []wire.Payload) []wire.Payload { return l[:1] },
 		"nothing":     func([]wire.Payload) []wire.Payload { return nil },
 		"two AUTH":    func(l []wire.Payload) []wire.Payload { return append(l, l[1]) },
 	} {
