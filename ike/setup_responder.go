@@ -408,9 +408,18 @@ func orAddress(id ident.ID) string {
 	return id.String()
 }
 
-// refuseSecond applies unique = keep.
+// refuseSecond applies unique = keep. The peer may have lost the first IKE SA: it is asked, or it would be shut out for as long
+// as nothing else finds out.
 func (e *Endpoint) refuseSecond(sa *ikeSA) bool {
-	return sa.conn.Unique == UniqueKeep && e.otherWith(sa) != nil
+	first := e.otherWith(sa)
+	if sa.conn.Unique != UniqueKeep || first == nil {
+		return false
+	}
+	if first.win.out == nil {
+		first.enqueueFirst(&alive{})
+		e.touch(first)
+	}
+	return true
 }
 
 // initialContact drops the IKE SAs that the peer does not know any more, without a word (RFC 7296 2.4). One that came up
