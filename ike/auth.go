@@ -200,10 +200,17 @@ func (sa *ikeSA) firstIDs() (ours, theirs uint32) {
 	return 0, 2
 }
 
-// otherWith is another established IKE SA between the same two identities, or nil.
+// otherWith is another established IKE SA between the same two identities, or nil. A peer that did not say yet who it is may be
+// any at its address.
 func (e *Endpoint) otherWith(sa *ikeSA) *ikeSA {
+	same := func(other *ikeSA) bool {
+		if sa.remoteID.IsZero() {
+			return other.path.Remote.Addr() == sa.path.Remote.Addr()
+		}
+		return other.remoteID.Equal(sa.remoteID)
+	}
 	for _, other := range e.order {
-		if other != sa && other.isCurrent() && other.localID.Equal(sa.localID) && other.remoteID.Equal(sa.remoteID) {
+		if other != sa && other.isCurrent() && other.localID.Equal(sa.localID) && same(other) {
 			return other
 		}
 	}
