@@ -96,6 +96,11 @@ func (s *expectAuthReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 		s.reject(sa, wire.INVALID_SYNTAX, err.Error(), "")
 		return
 	}
+	if c.idr.ID.IsZero() {
+		// An identity of no use, ID_NULL say, is nobody: not even anybody.
+		s.reject(sa, wire.AUTHENTICATION_FAILED, "the peer's identity is of an unknown type", "give the peer a name or an address for its identity")
+		return
+	}
 	if !sa.conn.RemoteID.IsAny() && sa.conn.RemoteID.Match(c.idr.ID) == ident.NoMatch {
 		hint, _ := ident.NearMiss(sa.conn.RemoteID, c.idr.ID)
 		s.reject(sa, wire.AUTHENTICATION_FAILED,
