@@ -83,6 +83,7 @@ func (sa *ikeSA) takeAnswer(c *content, err error) {
 		// The states of the two ends may differ now (RFC 7296 2.21.3): start over.
 		x.abandon(sa)
 		sa.event(Failed, "malformed answer: "+err.Error(), "")
+		sa.end.keeperOf(sa.conn).misunderstood()
 		sa.close("the peer's answer was malformed")
 		return
 	}
@@ -90,6 +91,7 @@ func (sa *ikeSA) takeAnswer(c *content, err error) {
 		// The peer has closed the IKE SA with it (RFC 7296 2.21.3).
 		x.abandon(sa)
 		sa.event(Failed, "the peer could not read our request and closed the IKE SA", "")
+		sa.end.keeperOf(sa.conn).misunderstood()
 		sa.linger()
 		return
 	}
@@ -121,6 +123,7 @@ func (sa *ikeSA) takeRequest(h wire.Header, c *content, err error) {
 func (sa *ikeSA) answerRequest(kind wire.Exchange, payloads []wire.Payload) {
 	sa.reply(kind, payloads)
 	if n, ok := payloads[0].(*wire.Notify); ok && n.Kind == wire.INVALID_SYNTAX {
+		sa.end.keeperOf(sa.conn).misunderstood()
 		sa.linger()
 	}
 }
@@ -182,6 +185,7 @@ func (sa *ikeSA) inform(c *content) {
 		// The initiator did not accept our AUTH (RFC 7296 2.21.2).
 		sa.reply(wire.INFORMATIONAL, nil)
 		sa.event(Failed, "the peer does not accept our AUTH", "the secret or the identity that the peer expects of us is another: its log says which")
+		sa.end.keeperOf(sa.conn).misunderstood()
 		sa.linger()
 		return
 	}

@@ -351,9 +351,17 @@ func (k *keeper) closedByPeer() {
 	k.ended(func(c *Child) Action { return c.CloseAction })
 }
 
-// childClosed is called when the peer closed a child, and nothing replaces it.
+// misunderstood is called when one end could not read what the other sent and the IKE SA is closed. The next one may come to the
+// same, so it does not begin at once.
+func (k *keeper) misunderstood() { k.notYet = later(k.notYet, k.end.now.Add(k.backoff(1))) }
+
+// childClosed is called when the peer closed a child, and nothing replaces it. The peer may close the next one too, so that is
+// not asked for at once.
 func (k *keeper) childClosed(cfg *Child) {
-	k.named(cfg.Name, func(c *keptChild) { c.once = cfg.CloseAction == Start && !c.held })
+	k.named(cfg.Name, func(c *keptChild) {
+		c.once = cfg.CloseAction == Start && !c.held
+		c.notYet = later(c.notYet, k.end.now.Add(k.backoff(1)))
+	})
 	k.stale = true
 }
 
@@ -365,4 +373,11 @@ func (k *keeper) ended(action func(*Child) Action) {
 	}
 	k.notYet = k.end.now.Add(k.end.jitter(backoffMin))
 	k.stale = true
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
