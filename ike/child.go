@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/natt"
 	"github.com/culvert-vpn/culvert/suite"
 	"github.com/culvert-vpn/culvert/ts"
 )
@@ -100,6 +101,14 @@ func (c *childSA) latest() *childSA {
 		c = c.successor
 	}
 	return c
+}
+
+// moved is called when the newest packet came from another address. The packets of a closed child that are still on their way may
+// be older than the last move: they say nothing.
+func (c *childSA) moved(p natt.Path) {
+	if !c.gone {
+		c.sa.follow(p)
+	}
 }
 
 // used is called when the peer is seen to use the Child SA.

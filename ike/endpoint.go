@@ -97,7 +97,7 @@ func (e *Endpoint) Handle(now time.Time, in Input) []Effect {
 	case Used:
 		e.onChild(in.SPI, (*childSA).used)
 	case Moved:
-		e.onChild(in.SPI, func(c *childSA) { c.sa.follow(in.Path) })
+		e.onChild(in.SPI, func(c *childSA) { c.moved(in.Path) })
 	case Shutdown:
 		e.shutdown()
 	}
