@@ -11,6 +11,9 @@ import (
 	"github.com/culvert-vpn/culvert/ts"
 )
 
+// maxChildren bounds the Child SAs of one IKE SA that its peer asks for: enough for peers that want one for each pair of networks.
+const maxChildren = 512
+
 // answerChildAuth answers the part of IKE_AUTH that is about a child. A request without one is RFC 6023's; it is not
 // announced here, but harmless.
 func (sa *ikeSA) answerChildAuth(c *content) []wire.Payload {
@@ -26,6 +29,10 @@ func (sa *ikeSA) answerChildAuth(c *content) []wire.Payload {
 
 // answerNewChild answers CREATE_CHILD_SA with a new child (RFC 7296 1.3.1).
 func (sa *ikeSA) answerNewChild(c *content) []wire.Payload {
+	if len(sa.children) >= maxChildren {
+		sa.event(ChildFailed, fmt.Sprintf("the peer asks for more than %d Child SAs", maxChildren), "")
+		return notifyOf(wire.NO_ADDITIONAL_SAS)
+	}
 	payloads, child := sa.answerChild(c, sa.conn.Children, nil)
 	if child == nil {
 		return payloads
@@ -101,6 +108,7 @@ func (sa *ikeSA) answerChild(c *content, policies []*Child, old *childSA) ([]wir
 	}
 	spi, ok := sa.end.cfg.Datapath.AllocSPI()
 	if !ok {
+		keys.wipe()
 		sa.event(ChildFailed, errNoSPI.Error(), "")
 		return notifyOf(wire.NO_ADDITIONAL_SAS), nil
 	}
@@ -108,7 +116,6 @@ func (sa *ikeSA) answerChild(c *content, policies []*Child, old *childSA) ([]wir
 	sa.newChild(child, keys, false, old != nil)
 	list := []wire.Payload{&wire.SA{Proposals: []wire.Proposal{{Number: numbered[i].Number, SPI: spiBytes(spi), Proposal: chosen}}}}
 	if create {
-		keys.wipe()
 		list = append(list, &wire.Nonce{Data: in.nonceR})
 	}
 	if ke != nil {
