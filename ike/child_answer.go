@@ -29,10 +29,6 @@ func (sa *ikeSA) answerChildAuth(c *content) []wire.Payload {
 
 // answerNewChild answers CREATE_CHILD_SA with a new child (RFC 7296 1.3.1).
 func (sa *ikeSA) answerNewChild(c *content) []wire.Payload {
-	if len(sa.children) >= maxChildren {
-		sa.event(ChildFailed, fmt.Sprintf("the peer asks for more than %d Child SAs", maxChildren), "")
-		return notifyOf(wire.NO_ADDITIONAL_SAS)
-	}
 	payloads, child := sa.answerChild(c, sa.conn.Children, nil)
 	if child == nil {
 		return payloads
@@ -65,6 +61,14 @@ func (sa *ikeSA) answerRekeyChild(c *content, old *childSA) []wire.Payload {
 // answerChild makes a Child SA of one of the policies, as a responder. old is the predecessor, if there is one. The child is
 // nil if the payloads are a refusal.
 func (sa *ikeSA) answerChild(c *content, policies []*Child, old *childSA) ([]wire.Payload, *childSA) {
+	limit := maxChildren
+	if old != nil {
+		limit *= 2 // each of them may have a successor
+	}
+	if len(sa.children) >= limit {
+		sa.event(ChildFailed, fmt.Sprintf("the peer asks for more than %d Child SAs", limit), "")
+		return notifyOf(wire.NO_ADDITIONAL_SAS), nil
+	}
 	create := c.nonce != nil
 	cfg, local, remote := sa.choosePolicy(c, policies)
 	if cfg == nil {

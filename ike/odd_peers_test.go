@@ -186,3 +186,21 @@ func TestManyChildren(t *testing.T) {
 	}
 	s.wantEvent("tells", ChildFailed, "Child SAs")
 }
+
+// TestManySuccessors: the same for a peer that rekeys and never closes what was replaced.
+func TestManySuccessors(t *testing.T) {
+	s := called(t, func(c *Config) {
+		c.Connections[0].Children[0].Proposals = testProposal(suite.ESP, "aes128gcm16")
+	})
+	for n := range 3 * maxChildren {
+		rekey := &wire.Notify{Protocol: suite.ESP, SPI: s.childIn, Kind: wire.REKEY_SA}
+		s.childIn = binary.BigEndian.AppendUint32(nil, uint32(0x10000+n))
+		s.request(wire.CREATE_CHILD_SA, append(s.childPayloads(1), rekey, &wire.Nonce{Data: make([]byte, 32)})...)
+		if _, c := s.want("answers", wire.CREATE_CHILD_SA, true); c.sa == nil {
+			break
+		}
+	}
+	if n := len(s.sa().children); n != 2*maxChildren {
+		t.Errorf("%d Child SAs", n)
+	}
+}
