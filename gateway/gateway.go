@@ -101,6 +101,7 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 		for range controlClients {
 			goroutines.Go(func() { server.serve(running) })
 		}
+		goroutines.Go(func() { server.lookOut(running) })
 	}
 	defer halt() // first, so that nobody waits for the control loop any more
 	broken := c.start(running, &goroutines)

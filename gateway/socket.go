@@ -13,17 +13,22 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/culvert-vpn/culvert/ike"
 )
 
 const (
 	// controlClients is how many clients are served at the same time; more wait for their turn.
-	controlClients = 8
+	controlClients = 32
 	// maxRequest is the length of the longest request in bytes.
 	maxRequest = 4096
+	// lookEvery is how soon it is noticed that a client has gone away while it waited.
+	lookEvery = time.Second
 	// requestTime is how long a client may take to send its request, replyTime to take a line of the answer.
 	requestTime = 5 * time.Second
 	replyTime   = 10 * time.Second
@@ -33,6 +38,9 @@ const (
 type server struct {
 	gateway  *Gateway
 	listener *net.UnixListener
+
+	mu      sync.Mutex
+	waiting map[*net.UnixConn]context.CancelFunc // the clients that wait for what they asked for
 }
 
 // listenControl opens the control socket, for nobody but the user that we run as. A socket left behind by a crashed run
@@ -59,7 +67,7 @@ func listenControl(path string, g *Gateway) (*server, error) {
 		l.Close()
 		return nil, fmt.Errorf("the control socket cannot be protected: %w", err)
 	}
-	return &server{gateway: g, listener: l.(*net.UnixListener)}, nil
+	return &server{gateway: g, listener: l.(*net.UnixListener), waiting: make(map[*net.UnixConn]context.CancelFunc)}, nil
 }
 
 // close ends serve, after the client that it is serving, and removes the socket.
@@ -72,7 +80,7 @@ func (s *server) close() {
 // serve serves one client after the other.
 func (s *server) serve(ctx context.Context) {
 	for {
-		conn, err := s.listener.Accept()
+		conn, err := s.listener.AcceptUnix()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -84,9 +92,53 @@ func (s *server) serve(ctx context.Context) {
 	}
 }
 
+// lookOut ends the requests of clients that have gone away, so that they do not keep others waiting.
+func (s *server) lookOut(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		for conn, cancel := range s.waiting {
+			if hungUp(conn) {
+				cancel()
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// hungUp reports whether the other end is closed. One that only sends no more still waits for the answer.
+func hungUp(conn *net.UnixConn) (gone bool) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return true
+	}
+	err = raw.Control(func(fd uintptr) {
+		poll := []unix.PollFd{{Fd: int32(fd)}} // hang-ups are told without being asked for
+		_, _ = unix.Poll(poll, 0)
+		gone = poll[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+	})
+	return gone || err != nil
+}
+
 // client answers one request.
-func (s *server) client(ctx context.Context, conn net.Conn) {
+func (s *server) client(ctx context.Context, conn *net.UnixConn) {
 	defer conn.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.mu.Lock()
+	s.waiting[conn] = cancel
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.waiting, conn)
+		s.mu.Unlock()
+	}()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	_ = conn.SetReadDeadline(time.Now().Add(requestTime))
 	reply := func(r Reply) error {

@@ -39,7 +39,8 @@ func controlled(t *testing.T, confB string) (a, b *site, c Client) {
 }
 
 func TestControlSocket(t *testing.T) {
-	a, b, c := controlled(t, replace(confB, "start_action = start", "start_action = none"))
+	const empty = "  empty {\n local { auth = psk\n id = @foo }\n remote { auth = psk }\n }\n}\nsecrets {"
+	a, b, c := controlled(t, replace(confB, "start_action = start", "start_action = none", "}\nsecrets {", empty))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 
@@ -62,6 +63,9 @@ func TestControlSocket(t *testing.T) {
 	if err != nil || !s.Connections[0].Up || !s.Connections[0].Children[0].Up || len(s.Connections[0].IKE) != 1 {
 		t.Errorf("status: %+v, %v", s, err)
 	}
+	if text, err := json.Marshal(s); err != nil || bytes.Contains(text, []byte(`"children":null`)) {
+		t.Errorf("a list without elements is no list: %s, %v", text, err)
+	}
 	for _, r := range []Request{{Cmd: "rekey", Conn: "to-a", Child: "net"}, {Cmd: "rekey", Conn: "to-a"}, {Cmd: "down", Conn: "to-a"}} {
 		if err := c.Do(ctx, r, nil); err != nil {
 			t.Errorf("%s %s %s: %v", r.Cmd, r.Conn, r.Child, err)
@@ -74,9 +78,13 @@ func TestControlSocket(t *testing.T) {
 	if err := c.Do(ctx, Request{Cmd: "version"}, func(r Reply) { version = r.Version }); err != nil || version == "" {
 		t.Errorf("version %q, %v", version, err)
 	}
-	for cmd, want := range map[string]string{"sing": `no command "sing"`, "up": `no connection ""`} {
-		if err := c.Do(ctx, Request{Cmd: cmd}, nil); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", cmd, err)
+	for r, want := range map[Request]string{
+		{Cmd: "sing"}:              `no command "sing"`,
+		{Cmd: "up"}:                `no connection ""`,
+		{Cmd: "up", Conn: "empty"}: "nothing to bring up",
+	} {
+		if err := c.Do(ctx, r, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v", r, err)
 		}
 	}
 
@@ -131,6 +139,62 @@ func TestControlSocketAbuse(t *testing.T) {
 	}
 	if err := c.Do(ctx, Request{Cmd: "status"}, nil); err == nil {
 		t.Error("an ended gateway answers")
+	}
+}
+
+// Clients that give up waiting do not keep others from being served.
+func TestControlSocketAbandoned(t *testing.T) {
+	a, b, c := controlled(t, replace(confB, "start_action = start", "start_action = none"))
+	finish(t, a) // so that nothing comes up
+	for i := range controlClients {
+		conn, err := net.Dial("unix", c.Socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, `{"cmd":"up","conn":"to-a"}`+"\n"); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 { // its event is the last one: nothing more is written to anybody
+			if _, err := conn.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		conn.Close()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), DefaultTimeout/2)
+	defer cancel()
+	if _, err := c.Status(ctx); err != nil {
+		t.Errorf("status: %v", err)
+	}
+	finish(t, b)
+}
+
+// A client that only sends no more waits on.
+func TestControlSocketHalfClosed(t *testing.T) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "s"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.DialUnix("unix", nil, l.Addr().(*net.UnixAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := l.AcceptUnix()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if hungUp(conn) {
+		t.Error("a client that is there has gone away")
+	}
+	_ = client.CloseWrite()
+	if hungUp(conn) {
+		t.Error("a client that sends no more has gone away")
+	}
+	client.Close()
+	if !hungUp(conn) {
+		t.Error("a client that has gone away is there")
 	}
 }
 

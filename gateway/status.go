@@ -119,7 +119,7 @@ func (g *Gateway) Status() Status {
 	if g.started.Load() && g.do(context.Background(), func(c *control) { s = c.status() }) == nil {
 		return s
 	}
-	s = Status{Time: time.Now(), Drops: g.counters.byReason(), IKEDrops: map[string]uint64{}}
+	s = Status{Time: time.Now(), Connections: []ConnectionStatus{}, Drops: g.counters.byReason(), IKEDrops: map[string]uint64{}}
 	for _, conn := range g.cfg.Connections {
 		s.Connections = append(s.Connections, configured(conn))
 	}
@@ -128,7 +128,10 @@ func (g *Gateway) Status() Status {
 
 // configured is what the configuration says of a connection.
 func configured(conn *ike.Connection) ConnectionStatus {
-	s := ConnectionStatus{Name: conn.Name, Peer: conn.RemoteHost, LocalID: idText(conn.LocalID), RemoteID: conn.RemoteID.String()}
+	s := ConnectionStatus{
+		Name: conn.Name, Peer: conn.RemoteHost, LocalID: idText(conn.LocalID), RemoteID: conn.RemoteID.String(),
+		Children: []ChildStatus{},
+	}
 	for _, child := range conn.Children {
 		s.Children = append(s.Children, ChildStatus{Name: child.Name, Local: texts(child.LocalTS), Remote: texts(child.RemoteTS)})
 	}
@@ -138,7 +141,7 @@ func configured(conn *ike.Connection) ConnectionStatus {
 // status takes a snapshot on the control goroutine.
 func (c *control) status() Status {
 	s := Status{
-		Time: time.Now(), Started: c.began, Device: c.edges.name, MTU: c.deviceMTU,
+		Time: time.Now(), Started: c.began, Device: c.edges.name, MTU: c.deviceMTU, Connections: []ConnectionStatus{},
 		Refused: slices.Clone(c.refused), Drops: c.counters.byReason(), IKEDrops: maps.Clone(c.ikeDrops),
 		KeepalivesIn: c.counters.keepalivesIn.Load(), KeepalivesOut: c.counters.keepalivesOut.Load(),
 		ECNUnused: c.counters.ecnUnused.Load(),

@@ -220,7 +220,10 @@ func (c *control) takes(o order) error {
 	if o.child != "" && !slices.ContainsFunc(conn.cfg.Children, func(k *ike.Child) bool { return k.Name == o.child }) {
 		return fmt.Errorf("connection %s has no child %q", o.conn, o.child)
 	}
+	_, up := o.input.(ike.Initiate)
 	switch {
+	case up && len(conn.cfg.Children) == 0:
+		return fmt.Errorf("connection %s has no children: there is nothing to bring up", o.conn)
 	case !o.mustBeUp:
 	case !c.established(o.conn):
 		return fmt.Errorf("connection %s is not up", o.conn)
