@@ -113,7 +113,6 @@ func (p *policies) publish() ([]Policy, bool) {
 	// Of what was agreed upon with peers the latest comes first; it is as specific as what it was narrowed from, or more,
 	// so it comes before that anyway.
 	var entries []ts.Entry[*flow]
-	var protect []Policy
 	for _, f := range slices.Backward(p.flows) {
 		if !f.configured {
 			entries = append(entries, f.entry())
@@ -123,11 +122,22 @@ func (p *policies) publish() ([]Policy, bool) {
 		if f.configured {
 			entries = append(entries, f.entry())
 		}
-		protect = append(protect, Policy{Local: prefixes(f.local), Remote: prefixes(f.remote)})
 	}
 	p.datapath.policies.Store(ts.NewTable(entries))
-	return protect, true
+	return p.protected(), true
 }
+
+// protected is what the host has to protect.
+func (p *policies) protected() []Policy {
+	var list []Policy
+	for _, f := range p.flows {
+		list = append(list, Policy{Local: prefixes(f.local), Remote: prefixes(f.remote)})
+	}
+	return list
+}
+
+// Policies is the traffic that a gateway with these connections protects from its start, see Advice.
+func Policies(conns []*ike.Connection) []Policy { return newPolicies(nil, conns).protected() }
 
 func (f *flow) entry() ts.Entry[*flow] {
 	return ts.Entry[*flow]{Local: f.local, Remote: f.remote, Priority: f.child.cfg.Priority, Value: f}

@@ -5,8 +5,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
+	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -52,6 +54,9 @@ Under systemd it says when it is ready (Type=notify) and serves the watchdog.`,
 
 // runDaemon runs the gateway until a signal ends it.
 func runDaemon(flags runFlags, stderr io.Writer) error {
+	// Whoever reads the log may go away. Then writing to it fails, but that must not end the daemon: it would leave the
+	// traffic refused, and a service manager takes the end by this signal for a clean one.
+	signal.Ignore(syscall.SIGPIPE)
 	log, err := flags.log.logger(stderr)
 	if err != nil {
 		return err
@@ -69,7 +74,7 @@ func runDaemon(flags runFlags, stderr io.Writer) error {
 		return err
 	}
 	defer closeAll()
-	for _, advice := range gateway.Advice() {
+	for _, advice := range gateway.Advice(gateway.Policies(conf.Connections)...) {
 		log.Warn(advice)
 	}
 

@@ -3,12 +3,15 @@ package main
 import (
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/culvert-vpn/culvert/internal/demo"
 	"github.com/culvert-vpn/culvert/internal/lab"
@@ -85,6 +88,50 @@ func TestRun(t *testing.T) {
 	said := p.said.String()
 	if !strings.Contains(said, `"msg":"stopped"`) || strings.Contains(said, "qwerty") {
 		t.Errorf("the log is not JSON to its end, or holds the secret:\n%s", said)
+	}
+}
+
+// The daemon outlives whoever reads its log.
+func TestRunWithoutReader(t *testing.T) {
+	h := machine(t)
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "culvert.conf")
+	lab.Must(t, os.WriteFile(conf, []byte(demo.ConfigB), 0o600))
+	manager := newServiceManager(t)
+	log, end, err := os.Pipe()
+	lab.Must(t, err)
+	cmd := exec.Command("/proc/self/exe", "run", "--config", conf, "--control", filepath.Join(dir, "control"))
+	cmd.Env = append(os.Environ(), asProgram+"=1", "NOTIFY_SOCKET="+manager.path)
+	cmd.Stderr = end
+	process, err := h.Start("culvert", cmd, func() error { return nil })
+	lab.Must(t, err)
+	end.Close()
+	manager.await("READY=1")
+	log.Close()
+	lab.Must(t, process.Signal(syscall.SIGTERM)) // is logged
+	_ = process.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitFine {
+		t.Errorf("exit code %d, %v", code, cmd.ProcessState)
+	}
+}
+
+// The daemon's advice knows what is configured.
+func TestRunAdvises(t *testing.T) {
+	h := machine(t)
+	h.Sysctl("net/ipv4/conf/lo/rp_filter", "1")
+	lo, err := h.Netlink().LinkByName("lo")
+	lab.Must(t, err)
+	lab.Must(t, h.Netlink().AddrAdd(lo, &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(10, 104, 0, 1), Mask: net.CIDRMask(32, 32)}}))
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "culvert.conf")
+	everything := strings.Replace(demo.ConfigB, "10.103.0.0/24", "0.0.0.0/0", 1)
+	lab.Must(t, os.WriteFile(conf, []byte(everything), 0o600))
+	p := launch(t, h, nil, "run", "--config", conf, "--control", filepath.Join(dir, "control"))
+	p.await(`"msg":"ready"`)
+	lab.Must(t, p.handle.Signal(syscall.SIGTERM))
+	_ = p.exit()
+	if said := p.said.String(); !strings.Contains(said, "net.ipv4.conf.lo.rp_filter=2") {
+		t.Errorf("no advice on reverse path filtering:\n%s", said)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,7 +28,8 @@ The exit code tells whether a daemon is running, not whether its connections are
   culvert status --json | jq '.connections[] | {name, up}'`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeout(context.Background(), statusPatience)
+			ctx, cancel := context.WithTimeoutCause(context.Background(), statusPatience,
+				fmt.Errorf("the daemon has not answered within %v: it hangs, or is busy with other clients", statusPatience))
 			defer cancel()
 			status, err := gateway.Client{Socket: socket}.Status(ctx)
 			if err != nil {
