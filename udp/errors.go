@@ -59,7 +59,7 @@ func listenError(addr netip.AddrPort, err error) error {
 	var why string
 	switch {
 	case isAny(err, syscall.EADDRINUSE):
-		why = fmt.Sprintf("%s is in use by %s: stop it, or choose another port", addr, holder(addr))
+		why = fmt.Sprintf("%s is in use by %s: stop it", addr, holder(addr))
 	case isAny(err, syscall.EACCES) && addr.Port() != 0 && addr.Port() < 1024:
 		why = fmt.Sprintf("port %d is below 1024 and needs a privilege: run as root or with CAP_NET_BIND_SERVICE", addr.Port())
 	case isAny(err, syscall.EADDRNOTAVAIL):

@@ -159,7 +159,7 @@ func TestListenErrors(t *testing.T) {
 		want []string
 	}{
 		{netip.AddrPort{}, []string{"no address to listen on"}},
-		{taken, []string{taken.String(), "in use by", "stop it", "another port"}},
+		{taken, []string{taken.String(), "in use by", "stop it"}},
 		{netip.MustParseAddrPort("192.0.2.1:0"), []string{"192.0.2.1 is no address of this host", "0.0.0.0:0"}},
 	} {
 		conn, err := Listen(c.addr, Options{})
