@@ -226,11 +226,13 @@ func (c *childSA) drained() {
 	c.sa.children = slices.DeleteFunc(c.sa.children, func(o *childSA) bool { return o == c })
 }
 
-// vanish takes the Child SA down at once: its IKE SA is gone.
+// vanish takes the Child SA down at once: its IKE SA is gone. Of a child and its successor only one goes down.
 func (c *childSA) vanish() {
 	if !c.gone {
 		c.gone = true
-		c.event(ChildDown, "its IKE SA is gone", "")
+		if c.successor == nil && !c.redundant {
+			c.event(ChildDown, "its IKE SA is gone", "")
+		}
 		if c.outbound == nil {
 			c.sa.end.emit(Remove{Dir: Out, SPI: c.out, Pair: c.in})
 		}

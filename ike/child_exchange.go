@@ -336,8 +336,9 @@ func (x *childExchange) refused(sa *ikeSA, r *wire.Notify) {
 		sa.enqueueFirst(x)
 	case r.Kind == wire.CHILD_SA_NOT_FOUND && x.old != nil:
 		// The peer closed it, and we know why if its own rekeying crossed ours (RFC 7296 2.8.1, 2.25).
-		if x.theirs == nil {
+		if x.theirs == nil && !x.old.gone {
 			x.old.finish("the peer does not know it any more")
+			sa.end.keeperOf(sa.conn).want(x.cfg)
 		}
 	case x.old != nil && x.old.gone:
 	default:

@@ -56,7 +56,7 @@ func (s *established) message(sa *ikeSA, d Datagram, m *wire.Message) {
 		sa.takeAnswer(c, err)
 		return
 	}
-	sa.takeRequest(h, c, err)
+	s.takeRequest(sa, h, c, err)
 }
 
 // repeat sends the last answer again, byte by byte, to where the request came from (RFC 7296 2.1). The request may be a
@@ -99,7 +99,7 @@ func (sa *ikeSA) takeAnswer(c *content, err error) {
 }
 
 // takeRequest answers a request of the peer.
-func (sa *ikeSA) takeRequest(h wire.Header, c *content, err error) {
+func (s *established) takeRequest(sa *ikeSA, h wire.Header, c *content, err error) {
 	if err != nil {
 		sa.answerRequest(h.Exchange, []wire.Payload{sa.complain(err)})
 		return
@@ -111,7 +111,8 @@ func (sa *ikeSA) takeRequest(h wire.Header, c *content, err error) {
 		sa.inform(c)
 		return
 	}
-	if _, deleting := sa.outstanding().(*deleteIKE); deleting || sa.successor != nil {
+	if s.closing || sa.successor != nil {
+		// The Delete may still wait for its turn (RFC 7296 2.25.2).
 		sa.reply(h.Exchange, notifyOf(wire.TEMPORARY_FAILURE))
 		return
 	}

@@ -43,6 +43,17 @@ const (
 	omit                  // without a Delete payload
 )
 
+// parting is the verdict while the IKE SA is on its way out.
+func parting(w wish) verdict {
+	switch w {
+	case theyDeleteIKE:
+		return accept
+	case theyDeleteChild:
+		return omit
+	}
+	return refuse
+}
+
 // clash asks the exchange that is under way.
 func (sa *ikeSA) clash(w wish, child *childSA) verdict {
 	if x := sa.outstanding(); x != nil {
@@ -93,7 +104,7 @@ type orphan struct{ of wire.Exchange }
 func (x orphan) kind() wire.Exchange                 { return x.of }
 func (orphan) request(*ikeSA) ([]wire.Payload, bool) { return nil, false }
 func (orphan) reply(*ikeSA, *content)                {}
-func (orphan) clash(wish, *childSA) verdict          { return refuse }
+func (orphan) clash(w wish, _ *childSA) verdict      { return parting(w) }
 func (orphan) abandon(*ikeSA)                        {}
 
 // farewell tells the peer of a fatal error in its answer; the IKE SA ends with it (RFC 7296 2.21.2).
@@ -103,9 +114,9 @@ func (*farewell) kind() wire.Exchange { return wire.INFORMATIONAL }
 func (x *farewell) request(*ikeSA) ([]wire.Payload, bool) {
 	return notifyOf(x.error), true
 }
-func (*farewell) reply(sa *ikeSA, _ *content)  { sa.linger() }
-func (*farewell) clash(wish, *childSA) verdict { return refuse }
-func (*farewell) abandon(*ikeSA)               {}
+func (*farewell) reply(sa *ikeSA, _ *content)      { sa.linger() }
+func (*farewell) clash(w wish, _ *childSA) verdict { return parting(w) }
+func (*farewell) abandon(*ikeSA)                   {}
 
 // deleteIKE closes the IKE SA (RFC 7296 1.4.1).
 type deleteIKE struct{ why string }
@@ -124,13 +135,8 @@ func (x *deleteIKE) reply(sa *ikeSA, _ *content) {
 }
 
 // clash: the peer's own Delete is answered as usual, and ours forgotten; whatever needs the IKE SA to live on is refused (RFC
-// 7296 2.25.2).
-func (*deleteIKE) clash(w wish, _ *childSA) verdict {
-	if w == theyDeleteIKE || w == theyDeleteChild {
-		return accept
-	}
-	return refuse
-}
+// 7296 2.25.2). The children are closed with it (1.4.1).
+func (*deleteIKE) clash(w wish, _ *childSA) verdict { return parting(w) }
 
 func (*deleteIKE) abandon(*ikeSA) {}
 

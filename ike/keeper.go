@@ -212,9 +212,9 @@ func (k *keeper) acquire(child string) {
 	})
 }
 
-// want brings a child back after its IKE SA is closed for a good reason.
+// want brings a child back that was lost for a good reason, unless the operator wants it down.
 func (k *keeper) want(cfg *Child) {
-	k.named(cfg.Name, func(c *keptChild) { c.once = true })
+	k.named(cfg.Name, func(c *keptChild) { c.once = !c.held })
 	k.attempts, k.notYet = 0, zeroTime
 }
 
