@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ const (
 	addrA, addrB = "203.0.113.1", "192.0.2.10"
 	netA, netB   = "10.103.0.0/24", "10.104.0.0/24"
 	conn, child  = "site", "net"
+	other        = "next"
 )
 
 // privateB is the address of b behind a NAT box.
@@ -43,6 +45,8 @@ type side struct {
 	// large adds many proposals and selectors for the child, that take several packets in requests and answers.
 	large         bool
 	fragmentation ike.Fragmentation
+	// second: there is another child, between networks next to these.
+	second bool
 }
 
 func orElse(text, fallback string) string {
@@ -80,7 +84,7 @@ func (s side) config() Config {
 	if s.large {
 		locals, fars, esp = append(locals, beside(s.id)...), append(fars, beside(s.peerID)...), manyProposals()
 	}
-	return Config{
+	c := Config{
 		Secret: orElse(s.secret, "qwerty"), Retransmit: s.retransmit,
 		Connections: []*ike.Connection{{
 			Name: conn, RemoteHost: s.peer, LocalPort: 500, RemotePort: 500,
@@ -94,6 +98,19 @@ func (s side) config() Config {
 			}},
 		}},
 	}
+	if s.second {
+		first := c.Connections[0].Children[0]
+		another := *first
+		another.Name = other
+		another.LocalTS, another.RemoteTS = nextTo(first.LocalTS), nextTo(first.RemoteTS)
+		c.Connections[0].Children = append(c.Connections[0].Children, &another)
+	}
+	return c
+}
+
+// nextTo is 10.203.0.0/24 for 10.103.0.0/24, and so on.
+func nextTo(list []ts.Spec) []ts.Spec {
+	return []ts.Spec{must(ts.ParseSpec(strings.Replace(list[0].String(), "10.1", "10.2", 1)))}
 }
 
 // beside are further networks of the host with an identity: 60 of them, of which no two are neighbours.
