@@ -93,7 +93,10 @@ func (c *childSA) open() {
 }
 
 // isReplaced reports whether there is a successor.
-func (c *childSA) isReplaced() bool { return c.successor != nil && !c.successor.gone }
+func (c *childSA) isReplaced() bool { return c.successor != nil && !c.latest().gone }
+
+// isLast reports whether its end is the end of the child, rather than that of a successor is or was.
+func (c *childSA) isLast() bool { return !c.redundant && (c.successor == nil || c.successor.redundant) }
 
 // latest is the Child SA itself, or what replaced it in the end.
 func (c *childSA) latest() *childSA {
@@ -205,7 +208,7 @@ func (c *childSA) finish(why string) {
 	if c.isReplaced() {
 		// The peer closes the old one: it is done with it, and ready for the new.
 		c.successor.open()
-	} else if !c.redundant {
+	} else if c.isLast() {
 		c.event(ChildDown, why, "")
 	}
 	if c.outbound == nil {
@@ -230,7 +233,7 @@ func (c *childSA) drained() {
 func (c *childSA) vanish() {
 	if !c.gone {
 		c.gone = true
-		if c.successor == nil && !c.redundant {
+		if c.isLast() {
 			c.event(ChildDown, "its IKE SA is gone", "")
 		}
 		if c.outbound == nil {
@@ -271,7 +274,7 @@ func (sa *ikeSA) deleteChildren(spis [][]byte) [][]byte {
 		if sa.clash(theyDeleteChild, c) == accept {
 			ours = append(ours, spiBytes(c.in))
 		}
-		if !c.deleting && !c.redundant && !c.isReplaced() {
+		if !c.deleting && c.isLast() {
 			sa.end.keeperOf(sa.conn).childClosed(c.cfg)
 		}
 		c.finish("the peer closed it")

@@ -271,6 +271,10 @@ func (x *childExchange) reply(sa *ikeSA, c *content) {
 		keys.wipe()
 		sa.end.cfg.Datapath.FreeSPI(child.in)
 		k.childClosed(x.cfg)
+		if x.old != nil && !x.old.isReplaced() {
+			// The peer leaves it to us, who rekeyed, to close the old one (RFC 7296 2.8).
+			x.old.closeWith("the peer closed its successor")
+		}
 		return
 	}
 	child.nonceMin = clone(child.nonceMin)

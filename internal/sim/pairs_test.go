@@ -72,11 +72,16 @@ type hold struct {
 	held []Datagram
 }
 
-// answers holds the answers that h sends to one kind of exchange.
+// holdAnswers holds the answers that h sends to one kind of exchange.
 func (s *scene) holdAnswers(h *Host, kind wire.Exchange) *hold {
+	return s.holdFrom(h, func(d *Datagram) bool { return d.IKE.Exchange == kind && d.IKE.Response })
+}
+
+// holdFrom holds back what a host sends and what is chosen.
+func (s *scene) holdFrom(h *Host, which func(*Datagram) bool) *hold {
 	x := &hold{s: s}
 	s.Lose = func(d *Datagram) bool {
-		if d.From == h && d.IKE.Exchange == kind && d.IKE.Response {
+		if d.From == h && d.IsIKE() && which(d) {
 			x.held = append(x.held, *d)
 			return true
 		}
