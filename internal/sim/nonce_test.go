@@ -23,7 +23,7 @@ func TestNonces(t *testing.T) {
 			if mi.late > 0 || mi.lost {
 				continue
 			}
-			t.Run(what.name+", "+mi.name, func(t *testing.T) {
+			t.Run(noncesName(what, mi), func(t *testing.T) {
 				t.Parallel()
 				seen := make(map[string]bool)
 				for seed := uint64(0); len(seen) < len(fourNonces); seed++ {
@@ -40,6 +40,8 @@ func TestNonces(t *testing.T) {
 		}
 	}
 }
+
+func noncesName(what act, mi mischief) string { return what.name + ", " + mi.name }
 
 // rekeyBoth lets both ends rekey, checks who closes what and what stays, and says which nonce was the lowest.
 func rekeyBoth(t *testing.T, seed uint64, what act, mi mischief) string {

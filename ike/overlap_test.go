@@ -1,0 +1,97 @@
+package ike
+
+import (
+	"bytes"
+	"encoding/binary"
+	"testing"
+
+	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/suite"
+	"github.com/culvert-vpn/culvert/ts"
+)
+
+// TestLowest: octet by octet, and a nonce that is the beginning of another is the lower one (RFC 7296 2.8.1).
+func TestLowest(t *testing.T) {
+	for _, c := range []struct{ low, high string }{
+		{"a", "b"}, {"aa", "ab"}, {"a", "aa"}, {"", "\x00"}, {"\x01\xff\xff", "\x02"}, {"\x7f", "\x80"}, {"a", "a"},
+	} {
+		if got := lowest([]byte(c.low), []byte(c.high)); string(got) != c.low {
+			t.Errorf("of %q and %q %q is the lowest", c.low, c.high, got)
+		}
+		if got := lowest([]byte(c.high), []byte(c.low)); string(got) != c.low {
+			t.Errorf("of %q and %q %q is the lowest", c.high, c.low, got)
+		}
+	}
+}
+
+// grant is the peer's answer to a request for a child.
+func (s *script) grant(nonce []byte) []wire.Payload {
+	l := s.newChild(suite.CURVE25519)
+	l[0] = number([]suite.Proposal{one(testProposal(suite.ESP, testESP)[0], 0)}, s.childIn)
+	return append(l[:1:1], &wire.Nonce{Data: nonce}, l[2],
+		&wire.TS{Selectors: ts.Resolve(testSpec("10.1.0.0/16"))}, &wire.TS{Responder: true, Selectors: ts.Resolve(testSpec("10.2.0.0/16"))})
+}
+
+// TestOldChildClosedByTheWrongEnd: who initiated the surviving successor closes the old child (RFC 7296 2.8, 2.8.1). A peer that
+// closes it although that was up to us does no harm.
+func TestOldChildClosedByTheWrongEnd(t *testing.T) {
+	low, high := make([]byte, nonceLen), bytes.Repeat([]byte{255}, nonceLen)
+	for name, crossing := range map[string]bool{"before the answer": false, "by the end that lost": true} {
+		t.Run(name, func(t *testing.T) {
+			s := called(t, nil)
+			old := s.childIn
+			s.give(Rekey{Conn: "c", Child: "net"})
+			h, _ := s.want("rekeys", wire.CREATE_CHILD_SA, false)
+			if crossing {
+				l := s.newChild(suite.CURVE25519)
+				l[1] = &wire.Nonce{Data: low}
+				s.request(wire.CREATE_CHILD_SA, append([]wire.Payload{&wire.Notify{Protocol: suite.ESP, SPI: old, Kind: wire.REKEY_SA}}, l...)...)
+				s.want("grants the crossing one", wire.CREATE_CHILD_SA, true)
+			}
+			theirs := s.childIn
+			s.request(wire.INFORMATIONAL, &wire.Delete{Protocol: suite.ESP, SPIs: [][]byte{old}})
+			_, c := s.want("answers the Delete", wire.INFORMATIONAL, true)
+			if len(c.deletes) != 1 || !bytes.Equal(c.deletes[0].SPIs[0], s.childOut) {
+				t.Errorf("answers %v", c.deletes)
+			}
+			s.answer(wire.CREATE_CHILD_SA, h.MessageID, s.grant(high)...)
+			s.wantIdle("has nothing to close")
+			ours := s.childIn
+			if crossing {
+				s.request(wire.INFORMATIONAL, &wire.Delete{Protocol: suite.ESP, SPIs: [][]byte{theirs}})
+				s.want("answers the Delete of the loser", wire.INFORMATIONAL, true)
+			}
+			s.pass(drainTime)
+			sa := s.sa()
+			if len(sa.children) != 1 || sa.children[0].out != binary.BigEndian.Uint32(ours) || s.installs() != 2 {
+				t.Errorf("%d children and %d halves are left; %v", len(sa.children), s.installs(), s.texts())
+			}
+		})
+	}
+}
+
+// TestRekeyIKEWrongGroup: the peer wants another group for the successor of the IKE SA, and gets it if it was offered, at once (RFC
+// 7296 1.3).
+func TestRekeyIKEWrongGroup(t *testing.T) {
+	for name, c := range map[string]struct {
+		group uint16
+		again bool
+	}{
+		"offered": {suite.ECP256, true}, "not offered": {suite.ECP521, false}, "the same": {suite.CURVE25519, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := called(t, nil)
+			s.give(Rekey{Conn: "c"})
+			h, _ := s.want("rekeys", wire.CREATE_CHILD_SA, false)
+			s.answer(wire.CREATE_CHILD_SA, h.MessageID, &wire.Notify{Kind: wire.INVALID_KE_PAYLOAD, Data: binary.BigEndian.AppendUint16(nil, c.group)})
+			if !c.again {
+				s.wantIdle("does not ask at once")
+				return
+			}
+			_, again := s.want("rekeys again", wire.CREATE_CHILD_SA, false)
+			if again.ke == nil || again.ke.Group != c.group {
+				t.Errorf("offers %+v", again.ke)
+			}
+		})
+	}
+}
