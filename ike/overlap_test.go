@@ -95,3 +95,32 @@ func TestRekeyIKEWrongGroup(t *testing.T) {
 		})
 	}
 }
+
+// TestReplaced: an IKE SA that the peer rekeyed answers what would need it to live on with TEMPORARY_FAILURE, and is closed by the
+// peer (RFC 7296 2.8.2).
+func TestReplaced(t *testing.T) {
+	for name, w := range theirWishes {
+		if w.wish == theyDeleteChild {
+			continue // the children are with the successor
+		}
+		t.Run(name, func(t *testing.T) {
+			e := newEncounter(t)
+			e.request(wire.CREATE_CHILD_SA, e.successor()...)
+			if e.sa.successor == nil {
+				t.Fatal("no successor")
+			}
+			e.sends = nil
+			w.ask(e)
+			want := "TEMPORARY_FAILURE"
+			if w.wish == theyDeleteIKE || w.wish == numWishes {
+				want = "as usual"
+			}
+			if got := e.verdict(w.wish); got != want {
+				t.Errorf("answered %q, want %q", got, want)
+			}
+			if e.sa.isGone() != (w.wish == theyDeleteIKE) {
+				t.Errorf("gone: %v", e.sa.isGone())
+			}
+		})
+	}
+}
