@@ -294,13 +294,20 @@ func (sa *ikeSA) childByOut(n *wire.Notify) *childSA {
 	return c
 }
 
+// childWithOut finds a child by the peer's SPI. The peer may use the SPI of one that it closed again while ours still drains:
+// the living one is meant.
 func (sa *ikeSA) childWithOut(spi uint32) *childSA {
+	var closed *childSA
 	for _, c := range sa.children {
-		if c.out == spi {
+		switch {
+		case c.out != spi:
+		case !c.gone:
 			return c
+		default:
+			closed = c
 		}
 	}
-	return nil
+	return closed
 }
 
 func spiBytes(spi uint32) []byte { return binary.BigEndian.AppendUint32(nil, spi) }
