@@ -59,6 +59,7 @@ func build(root *section, exposed map[string]fs.FileMode, r *report) *Config {
 	if s := top.section("secrets"); s != nil {
 		b.addSecrets(s)
 	}
+	b.addCharon(top.section("charon"))
 	if s := top.section("connections"); s != nil {
 		for _, k := range s.settings {
 			r.fail(k.pos, "name { ... }", "connections holds sections only, one for each connection")
@@ -86,6 +87,17 @@ func (b *builder) top(root, top *section, used map[*section]bool) {
 	apply(b.report, place{what: "the file", hint: "only a section that another one inherits from may stand here"}, named, []key[struct{}]{}, rootSubs, nil)
 }
 
+// addCharon reads the section charon; nil is none.
+func (b *builder) addCharon(s *section) {
+	b.config.Retransmit = ike.DefaultRetransmit
+	if s == nil {
+		return
+	}
+	var c charon
+	apply(b.report, place{what: "section charon", hint: "of strongswan.conf only " + strings.Join(keyNames(charonKeys), ", ") + " have a meaning here"}, s, charonKeys, nil, &c)
+	b.config.Retransmit = b.schedule(s, &c.retransmission, ike.DefaultRetransmit)
+}
+
 func (b *builder) addConnection(s *section) {
 	c := connection{Connection: &ike.Connection{
 		Name: s.name, RemotePort: defaultPort,
@@ -94,6 +106,9 @@ func (b *builder) addConnection(s *section) {
 	where := placed{conn: s.pos, localID: s.pos, remoteID: s.pos, proposals: b.at(s, "proposals")}
 	apply(b.report, place{what: "connection " + s.name}, s, connectionKeys, connectionSubs, &c)
 	b.setLocalPort(s, &c)
+	if c.retransmission.isWritten() {
+		c.Retransmit = b.schedule(s, &c.retransmission, b.config.Retransmit)
+	}
 	c.setLifetimes()
 	if c.RandTime > 0 && (c.RekeyTime > 0 && c.RandTime >= c.RekeyTime || c.ReauthTime > 0 && c.RandTime >= c.ReauthTime) {
 		b.fail(b.at(s, "rand_time"), "", "rand_time is subtracted from rekey_time and reauth_time and must be smaller")

@@ -19,7 +19,7 @@ import (
 func (c *Config) Describe(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, conn := range c.Connections {
-		describeConnection(t, conn)
+		describeConnection(t, conn, c.Retransmit)
 	}
 	for _, s := range c.SecretEntries {
 		fmt.Fprintf(t, "secret %s\tof %s\n", s.Name, ownerNames(s.Owners))
@@ -27,7 +27,7 @@ func (c *Config) Describe(w io.Writer) error {
 	return t.Flush()
 }
 
-func describeConnection(w io.Writer, c *ike.Connection) {
+func describeConnection(w io.Writer, c *ike.Connection, retransmit ike.Retransmit) {
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "  %s\t%s\n", name, fmt.Sprintf(format, args...))
 	}
@@ -47,6 +47,7 @@ func describeConnection(w io.Writer, c *ike.Connection) {
 		liveness = "after " + span(c.DPDDelay) + " of silence"
 	}
 	row("peer probed", "%s", liveness)
+	row("silent peer", "%s", givenUp(cmp.Or(c.Retransmit, retransmit)))
 	row("encapsulation", "always in UDP")
 	row("large messages", "%s", fragmentationWords[c.Fragmentation])
 	row("second SA of the peer", "%s", uniqueWords[c.Unique])
@@ -54,6 +55,11 @@ func describeConnection(w io.Writer, c *ike.Connection) {
 		describeChild(w, child)
 	}
 	fmt.Fprintln(w)
+}
+
+// givenUp says how long the answer to a request is waited for.
+func givenUp(r ike.Retransmit) string {
+	return fmt.Sprintf("given up after %d retransmissions of a request, in all %s", r.Tries, span(r.Patience()))
 }
 
 // repeat says when an IKE SA is renewed, and what happens if that does not succeed.

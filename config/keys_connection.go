@@ -2,6 +2,7 @@ package config
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +35,7 @@ type connection struct {
 	*ike.Connection
 	rekey, over, rand, reauth written[time.Duration]
 	localPort                 written[uint16]
+	retransmission
 }
 
 const (
@@ -46,8 +48,11 @@ const (
 	noRounds    = "Culvert knows one round of authentication"
 )
 
-// connectionKeys are the keys of connections.<conn>.
-var connectionKeys = []key[connection]{
+// connectionKeys are the keys of connections.<conn>: strongSwan's, and those that Culvert has besides.
+var connectionKeys = slices.Concat(swanctlKeys, retransmitKeys(func(c *connection) *retransmission { return &c.retransmission }))
+
+// swanctlKeys are the keys that strongSwan knows there.
+var swanctlKeys = []key[connection]{
 	{name: "version", set: setVersion},
 	{name: "local_addrs", set: setLocalAddrs},
 	{name: "remote_addrs", set: setRemoteAddrs},
@@ -69,7 +74,7 @@ var connectionKeys = []key[connection]{
 		c.DPDDelay, err = parseTime(v)
 		return err
 	}},
-	{name: "dpd_timeout", same: "0", ignored: ikev1Only + "; a peer counts as dead when all retransmissions stay unanswered"},
+	{name: "dpd_timeout", same: "0", ignored: ikev1Only + "; a peer counts as dead when all retransmissions stay unanswered, see retransmit_tries"},
 	{name: "fragmentation", set: setFragmentation},
 	{name: "keyingtries", set: setKeyingTries},
 	{name: "unique", set: setUnique},

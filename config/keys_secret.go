@@ -4,6 +4,7 @@ package config
 var rootSubs = []sub{
 	{name: "connections"},
 	{name: "secrets"},
+	{name: "charon"},
 	{name: "pools", ignored: "virtual addresses are not implemented"},
 	{name: "authorities", ignored: noCerts},
 }

@@ -18,6 +18,8 @@ import (
 type Config struct {
 	// Connections in the order of the files.
 	Connections []*ike.Connection
+	// Retransmit is the schedule of unanswered requests to peers whose connection has no other.
+	Retransmit ike.Retransmit
 	// Secrets holds the pre-shared keys.
 	Secrets *psk.Store
 	// SecretEntries says which secrets there are and whose they are, in the order of the files.

@@ -58,7 +58,8 @@ func newControl(g *Gateway, e *edges, h *guard, mtu int) *control {
 	}
 	c.endpoint = ike.New(ike.Config{
 		Rand: g.options.rand, Datapath: lender{c}, Secrets: g.cfg.Secrets, Connections: g.cfg.Connections,
-		LogKeys: g.options.ikeKeys != nil,
+		Retransmit: g.cfg.Retransmit,
+		LogKeys:    g.options.ikeKeys != nil,
 	})
 	c.policies = newPolicies(c.datapath, g.cfg.Connections)
 	for _, conn := range g.cfg.Connections {

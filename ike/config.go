@@ -2,6 +2,7 @@ package ike
 
 import (
 	"io"
+	"math"
 	"net/netip"
 	"time"
 
@@ -22,7 +23,8 @@ type Config struct {
 	Secrets *psk.Store
 	// Connections are tried in order when a request arrives; the first that fits is used.
 	Connections []*Connection
-	// Retransmit is the schedule of unanswered requests; the zero value means DefaultRetransmit.
+	// Retransmit is the schedule of unanswered requests; the zero value means DefaultRetransmit. A connection may have
+	// its own.
 	Retransmit Retransmit
 	// LogKeys makes the endpoint return Keys effects. They hold secrets; it is for
 	// debugging with a protocol analyser only.
@@ -70,6 +72,8 @@ type Connection struct {
 	ReauthTime time.Duration
 	// DPDDelay is the silence after which the peer is probed (RFC 7296 2.4); 0: never.
 	DPDDelay time.Duration
+	// Retransmit is the schedule of unanswered requests to this peer; the zero value means that of the Config.
+	Retransmit Retransmit
 	// Fragmentation says whether large messages are sent in fragments if the peer takes them.
 	Fragmentation Fragmentation
 	// Unique says what happens when the same peer identity appears twice.
@@ -158,13 +162,38 @@ const (
 	Out
 )
 
-// Retransmit is the schedule of an unanswered request (RFC 7296 2.1): after the n-th transmission, counted
-// from 0, the wait is Timeout * Base^n; when Tries retransmissions stayed unanswered the peer is dead.
+// Retransmit is the schedule of an unanswered request (RFC 7296 2.1, 2.4): after the n-th transmission, counted from 0, the wait
+// is Timeout * Base^n, but no more than Limit, less a random part; when Tries retransmissions stayed unanswered the peer is dead.
 type Retransmit struct {
 	Timeout time.Duration
 	Base    float64
 	Tries   int
+	// Jitter is the upper bound of the random part in percent of the wait, 0 to 100.
+	Jitter int
+	// Limit is the longest wait; 0: none.
+	Limit time.Duration
 }
 
 // DefaultRetransmit gives up after 165 s, as strongSwan does.
 var DefaultRetransmit = Retransmit{Timeout: 4 * time.Second, Base: 1.8, Tries: 5}
+
+// Patience is the longest time from the first transmission until the peer is given up.
+func (r Retransmit) Patience() time.Duration {
+	var sum time.Duration
+	for n := range r.Tries + 1 {
+		sum += r.wait(n + 1)
+	}
+	return sum
+}
+
+// longestWait keeps the sum of all waits far from an overflow.
+const longestWait = 24 * time.Hour
+
+// wait is the time from the n-th transmission, counted from 1, to the next, without jitter.
+func (r Retransmit) wait(n int) time.Duration {
+	limit := longestWait
+	if r.Limit > 0 {
+		limit = min(limit, r.Limit)
+	}
+	return time.Duration(min(float64(r.Timeout)*math.Pow(r.Base, float64(n-1)), float64(limit)))
+}

@@ -320,12 +320,3 @@ func (e *Endpoint) newSPI() uint64 {
 }
 
 var errNoSPI = errors.New("no inbound SPI is free")
-
-// retransmitTries is how often an unanswered request is repeated. Closing is not worth the full patience while
-// shutting down.
-func (e *Endpoint) retransmitTries(sa *ikeSA) int {
-	if e.shutting {
-		return min(1, e.cfg.Retransmit.Tries)
-	}
-	return e.cfg.Retransmit.Tries
-}

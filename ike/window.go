@@ -1,7 +1,6 @@
 package ike
 
 import (
-	"math"
 	"time"
 
 	"github.com/culvert-vpn/culvert/ike/wire"
@@ -41,9 +40,23 @@ type deferred struct {
 	exchange exchange
 }
 
-// wait is the time from the n-th transmission, counted from 1, to the next.
-func (r Retransmit) wait(n int) time.Duration {
-	return time.Duration(float64(r.Timeout) * math.Pow(r.Base, float64(n-1)))
+// schedule of this peer's unanswered requests. Closing is not worth the full patience while shutting down.
+func (sa *ikeSA) schedule() Retransmit {
+	r := sa.end.cfg.Retransmit
+	if sa.conn != nil && sa.conn.Retransmit != (Retransmit{}) {
+		r = sa.conn.Retransmit
+	}
+	if sa.end.shutting {
+		r.Tries = min(1, r.Tries)
+	}
+	return r
+}
+
+// patience is how long the answer to the n-th transmission is waited for.
+func (sa *ikeSA) patience(n int) time.Duration {
+	r := sa.schedule()
+	wait := r.wait(n)
+	return wait - sa.end.jitter(wait/100*time.Duration(r.Jitter))
 }
 
 // ask sends a new encrypted request.
@@ -61,7 +74,7 @@ func (sa *ikeSA) transmit(r *request) {
 func (sa *ikeSA) retransmit() {
 	r := sa.win.out
 	r.sends++
-	sa.timers[timerRetransmit] = sa.end.now.Add(sa.end.cfg.Retransmit.wait(r.sends))
+	sa.timers[timerRetransmit] = sa.end.now.Add(sa.patience(r.sends))
 	sa.end.sendAll(sa.path, r.messages)
 }
 
@@ -74,7 +87,7 @@ func (sa *ikeSA) unanswered() {
 		sa.retransmit()
 		return
 	}
-	if sa.win.out.sends > sa.end.retransmitTries(sa) {
+	if sa.win.out.sends > sa.schedule().Tries {
 		sa.state.silence(sa)
 		return
 	}
