@@ -134,6 +134,5 @@ func (p *Cert) append(b []byte) []byte    { return append(b, p.Body...) }
 func (p *CertReq) append(b []byte) []byte { return append(b, p.Body...) }
 func (p *Nonce) append(b []byte) []byte   { return append(b, p.Data...) }
 func (p *Vendor) append(b []byte) []byte  { return append(b, p.Data...) }
-func (p *CP) append(b []byte) []byte      { return append(b, p.Body...) }
 func (p *EAP) append(b []byte) []byte     { return append(b, p.Body...) }
 func (p *Unknown) append(b []byte) []byte { return append(b, p.Body...) }

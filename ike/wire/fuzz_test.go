@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"reflect"
 	"slices"
 	"testing"
@@ -128,6 +129,15 @@ func checkPayload(t *testing.T, p Payload) {
 		for _, spi := range p.SPIs {
 			if len(spi) != 4 || p.Protocol == suite.IKE {
 				t.Fatalf("%+v", p)
+			}
+		}
+	case *CP:
+		if len(p.Attributes) > MaxAttributes {
+			t.Fatalf("%d attributes", len(p.Attributes))
+		}
+		for _, a := range p.Attributes {
+			if a.Type > 0x7fff || a.Net != (netip.Prefix{}) && (!a.Net.IsValid() || a.Data != nil) {
+				t.Fatalf("attribute %+v", a)
 			}
 		}
 	case *TS:

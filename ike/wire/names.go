@@ -116,7 +116,7 @@ func (p *Notify) String() string  { return "N(" + p.Kind.String() + ")" }
 func (p *Delete) String() string  { return p.Type().String() }
 func (p *Vendor) String() string  { return p.Type().String() }
 func (p *TS) String() string      { return p.Type().String() }
-func (p *CP) String() string      { return p.Type().String() }
+func (p *CP) String() string      { return "CP(" + p.Kind.String() + ")" }
 func (p *EAP) String() string     { return p.Type().String() }
 func (p *Unknown) String() string { return p.Type().String() }
 

@@ -21,7 +21,7 @@ func TestNames(t *testing.T) {
 		{TypeNONCE, "No"}, {TypeSKF, "SKF"}, {PayloadType(49), "PAYLOAD_49"}, {PayloadType(1), "PAYLOAD_1"},
 		{IKE_SA_INIT, "IKE_SA_INIT"}, {INFORMATIONAL, "INFORMATIONAL"}, {Exchange(99), "EXCHANGE_99"},
 		{AuthSharedKey, "shared key"}, {AuthMethod(77), "AUTH_77"},
-		{&ID{Responder: true}, "IDr"}, {&TS{}, "TSi"}, {&Notify{Kind: COOKIE}, "N(COOKIE)"},
+		{&ID{Responder: true}, "IDr"}, {&TS{}, "TSi"}, {&Notify{Kind: COOKIE}, "N(COOKIE)"}, {&CP{Kind: CFG_REPLY}, "CP(CFG_REPLY)"},
 		{Header{Exchange: IKE_AUTH, Response: true, MessageID: 1}, "IKE_AUTH response 1"},
 	} {
 		if got := c.v.String(); got != c.want {
@@ -52,7 +52,7 @@ func TestMessageString(t *testing.T) {
 		&Vendor{Data: []byte("\n\x00")}, &Cert{}, &CertReq{}, &Auth{}, &Delete{}, &CP{}, &EAP{}, &ID{Raw: []byte("\n")},
 		&Unknown{Kind: 200, Body: []byte("\n")}},
 		Encrypted: &Encrypted{Body: []byte("\n")}}
-	const want = "IKE_SA_INIT request 0 [SA KE No N(NAT_DETECTION_SOURCE_IP) V CERT CERTREQ AUTH D CP EAP IDi PAYLOAD_200 SK]"
+	const want = "IKE_SA_INIT request 0 [SA KE No N(NAT_DETECTION_SOURCE_IP) V CERT CERTREQ AUTH D CP(CFG_0) EAP IDi PAYLOAD_200 SK]"
 	for _, got := range []string{m.String(), fmt.Sprint(m), fmt.Sprintf("%v", m)} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)

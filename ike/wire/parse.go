@@ -139,7 +139,7 @@ func readPayload(kind PayloadType, r *reader) Payload {
 	case TypeTSi, TypeTSr:
 		return &TS{Responder: kind == TypeTSr, Selectors: readSelectors(r)}
 	case TypeCP:
-		return &CP{Body: readOpaque(r, 4)}
+		return readConfiguration(r)
 	case TypeEAP:
 		return &EAP{Body: readOpaque(r, 4)}
 	}

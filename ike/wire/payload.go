@@ -92,9 +92,6 @@ type Cert struct{ Body []byte }
 // CertReq is the Certificate Request payload; Body starts with the Cert Encoding (RFC 7296 3.7).
 type CertReq struct{ Body []byte }
 
-// CP is the Configuration payload; Body starts with the CFG Type and 3 reserved bytes (RFC 7296 3.15).
-type CP struct{ Body []byte }
-
 // EAP is the EAP payload; Body is the EAP message (RFC 7296 3.16).
 type EAP struct{ Body []byte }
 

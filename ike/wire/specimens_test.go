@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
 	"strings"
@@ -36,6 +37,22 @@ type specimen struct {
 	fixed int
 	// sent is the hex that want is appended as, if not what was received.
 	sent string
+}
+
+// goodAt reports whether the first n bytes of the body are a good body: a Configuration payload ends behind any attribute.
+func (s specimen) goodAt(n int) bool {
+	end := s.fixed
+	if cp, ok := s.want.(*CP); ok {
+		body := hx(s.hex)[payloadHeaderLen:]
+		for range cp.Attributes {
+			if end >= n {
+				break
+			}
+			end += 4 + int(binary.BigEndian.Uint16(body[end+2:]))
+		}
+		return end == n
+	}
+	return n >= end
 }
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
@@ -201,9 +218,65 @@ var specimens = []specimen{{
 	fixed: 32,
 	sent:  `00 00 0018  01 000000  07 00 0010  ffff 0000  c0000201 c0000201`,
 }, {
-	name:  "CP",
-	hex:   `00 00 000c  01 000000  0001 0000 # CFG_REQUEST, INTERNAL_IP4_ADDRESS`,
-	want:  &CP{Body: hx("01000000 00010000")},
+	name: "CP(CFG_REQUEST)",
+	hex: `00 00 0049  01 000000
+	      0001 0000                           # INTERNAL_IP4_ADDRESS, any
+	      0001 0004  0a0b0001                 # 10.11.0.1 again
+	      0008 0011  20010db8000000000000000000000005 40
+	      0003 0000  000a 0000                # DNS servers of both families
+	      8019 0000                           # INTERNAL_DNS_DOMAIN; the reserved bit is set
+	      001a 0000                           # INTERNAL_DNSSEC_TA
+	      0007 0000  000e 0000                # APPLICATION_VERSION, SUPPORTED_ATTRIBUTES
+	      7fff 0004  deadbeef`,
+	want: &CP{Kind: CFG_REQUEST, Attributes: []Attribute{
+		{Type: INTERNAL_IP4_ADDRESS},
+		{Type: INTERNAL_IP4_ADDRESS, Net: netip.MustParsePrefix("10.11.0.1/32")},
+		{Type: INTERNAL_IP6_ADDRESS, Net: netip.MustParsePrefix("2001:db8::5/64")},
+		{Type: INTERNAL_IP4_DNS}, {Type: INTERNAL_IP6_DNS}, {Type: INTERNAL_DNS_DOMAIN}, {Type: INTERNAL_DNSSEC_TA},
+		{Type: APPLICATION_VERSION}, {Type: SUPPORTED_ATTRIBUTES}, {Type: 0x7fff, Data: hx("deadbeef")}}},
+	sent: `00 00 0049  01 000000
+	       0001 0000  0001 0004 0a0b0001  0008 0011 20010db8000000000000000000000005 40  0003 0000  000a 0000
+	       0019 0000  001a 0000  0007 0000  000e 0000  7fff 0004 deadbeef`,
+	fixed: 4,
+}, {
+	name: "CP(CFG_REPLY)",
+	hex: `00 00 0093  02 000000
+	      0001 0004  0a0b0001  0002 0004  ffffff00   # 10.11.0.1, 255.255.255.0
+	      0003 0004  0a0b0035  0004 0004  0a0b0036  0006 0004  0a0b0037   # DNS, NBNS, DHCP
+	      0008 0011  20010db8000000000000000000000005 80
+	      000a 0010  20010db8000000000000000000000035
+	      000d 0008  0a670000 ffff0000               # INTERNAL_IP4_SUBNET 10.103.0.0/16
+	      000f 0011  20010db8000100000000000000000000 30
+	      0019 000c  636f72702e6578616d706c65        # corp.example
+	      001a 0005  a9f1 08 02 b6                   # its trust anchor`,
+	want: &CP{Kind: CFG_REPLY, Attributes: []Attribute{
+		{Type: INTERNAL_IP4_ADDRESS, Net: netip.MustParsePrefix("10.11.0.1/32")},
+		{Type: INTERNAL_IP4_NETMASK, Net: netip.MustParsePrefix("255.255.255.0/32")},
+		{Type: INTERNAL_IP4_DNS, Net: netip.MustParsePrefix("10.11.0.53/32")},
+		{Type: INTERNAL_IP4_NBNS, Net: netip.MustParsePrefix("10.11.0.54/32")},
+		{Type: INTERNAL_IP4_DHCP, Net: netip.MustParsePrefix("10.11.0.55/32")},
+		{Type: INTERNAL_IP6_ADDRESS, Net: netip.MustParsePrefix("2001:db8::5/128")},
+		{Type: INTERNAL_IP6_DNS, Net: netip.MustParsePrefix("2001:db8::35/128")},
+		{Type: INTERNAL_IP4_SUBNET, Net: netip.MustParsePrefix("10.103.0.0/16")},
+		{Type: INTERNAL_IP6_SUBNET, Net: netip.MustParsePrefix("2001:db8:1::/48")},
+		{Type: INTERNAL_DNS_DOMAIN, Data: []byte("corp.example")},
+		{Type: INTERNAL_DNSSEC_TA, Data: hx("a9f1 08 02 b6")}}},
+	fixed: 4,
+}, {
+	name: "CP(CFG_REPLY) with values that mean nothing",
+	hex: `00 00 0041  02 0a0b0c
+	      000d 0008  0a670000 ff00ff00               # a netmask with holes
+	      0008 0011  20010db8000000000000000000000005 81 # a prefix length of 129
+	      0008 0010  20010db8000000000000000000000005    # no prefix length at all
+	      0001 0000`,
+	want: &CP{Kind: CFG_REPLY, Attributes: []Attribute{
+		{Type: INTERNAL_IP4_SUBNET, Data: hx("0a670000 ff00ff00")},
+		{Type: INTERNAL_IP6_ADDRESS, Data: hx("20010db8000000000000000000000005 81")},
+		{Type: INTERNAL_IP6_ADDRESS, Net: netip.MustParsePrefix("2001:db8::5/128")},
+		{Type: INTERNAL_IP4_ADDRESS}}},
+	sent: `00 00 0042  02 000000
+	       000d 0008 0a670000 ff00ff00  0008 0011 20010db8000000000000000000000005 81
+	       0008 0011 20010db8000000000000000000000005 80  0001 0000`,
 	fixed: 4,
 }, {
 	name:  "EAP",

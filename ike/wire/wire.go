@@ -33,6 +33,7 @@ const (
 	MaxPayloads   = 64  // payloads of one chain, in the clear or inside SK
 	MaxProposals  = 32  // proposals of one SA payload
 	MaxTransforms = 128 // transforms of one proposal
+	MaxAttributes = 256 // attributes of one CP payload
 )
 
 // Bounds of Nonce Data in bytes (RFC 7296 3.9).

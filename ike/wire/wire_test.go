@@ -124,7 +124,7 @@ func TestBodyTruncated(t *testing.T) {
 			b := slices.Clone(wire[:n])
 			putLength(b)
 			_, err := ParsePayloads(s.want.Type(), b)
-			if short := n-payloadHeaderLen < s.fixed; short && !isSyntax(err, s.want.Type()) || !short && err != nil {
+			if short := !s.goodAt(n - payloadHeaderLen); short && !isSyntax(err, s.want.Type()) || !short && err != nil {
 				t.Errorf("%s cut to a body of %d: %v", s.name, n-payloadHeaderLen, err)
 			}
 		}
@@ -190,6 +190,12 @@ func TestMalformed(t *testing.T) {
 		{"IPv4 selector of 40", TypeTSi, "00 00 0030  01 000000  07 00 0028 0000ffff" + strings.Repeat("00", 32), "does not fit its type"},
 		{"IPv6 selector of 16", TypeTSi, "00 00 0018  01 000000  08 00 0010 0000ffff 0a000000 0a0000ff", "does not fit its type"},
 		{"range backwards", TypeTSi, "00 00 0018  01 000000  07 00 0010 0000ffff 0a0000ff 0a000000", "not a range"},
+		{"CP cut short", TypeCP, "00 00 0007  010000", "cut short"},
+		{"attribute header cut", TypeCP, "00 00 000a  01000000 0001", "cut short"},
+		{"attribute beyond the end", TypeCP, "00 00 000f  02000000 0001 0004 0a0000", "cut short"},
+		{"IPv4 address of 3 bytes", TypeCP, "00 00 000f  02000000 0001 0003 0a0000", "does not fit its type"},
+		{"IPv6 server of 17 bytes", TypeCP, "00 00 001d  02000000 000a 0011 20010db8000000000000000000000005 40", "does not fit its type"},
+		{"IPv4 subnet of 5 bytes", TypeCP, "00 00 0011  02000000 000d 0005 0a000000 08", "does not fit its type"},
 		{"ports backwards", TypeTSi, "00 00 0018  01 000000  07 00 0010 00020001 0a000000 0a0000ff", "not a range"},
 	} {
 		_, err := ParsePayloads(c.first, hx(c.hex))
@@ -292,6 +298,18 @@ func TestLimits(t *testing.T) {
 	if err := parse(); err == nil || !strings.Contains(err.Error(), "too many transforms") {
 		t.Errorf("too many transforms: %v", err)
 	}
+	cp := &CP{Attributes: make([]Attribute, MaxAttributes)}
+	parse = func() error {
+		_, err := ParsePayloads(TypeCP, appendChain(nil, []Payload{cp}))
+		return err
+	}
+	if err := parse(); err != nil {
+		t.Errorf("%d attributes: %v", MaxAttributes, err)
+	}
+	cp.Attributes = append(cp.Attributes, Attribute{})
+	if err := parse(); err == nil || !strings.Contains(err.Error(), "too many attributes") {
+		t.Errorf("too many attributes: %v", err)
+	}
 }
 
 // What is allocated stays in proportion to the input.
@@ -325,6 +343,7 @@ func TestAllocation(t *testing.T) {
 func TestAppendPanics(t *testing.T) {
 	for name, p := range map[string]Payload{
 		"payload too long":   &Vendor{Data: make([]byte, 65532)},
+		"attribute too long": &CP{Attributes: []Attribute{{Data: make([]byte, 65536)}}},
 		"SPI too long":       &Notify{SPI: make([]byte, 256)},
 		"SPI of a delete":    &Delete{Protocol: suite.ESP, SPIs: [][]byte{make([]byte, 8)}},
 		"SPI of an IKE SA":   &Delete{Protocol: suite.IKE, SPIs: [][]byte{make([]byte, 8)}},
