@@ -230,7 +230,9 @@ func (x *childExchange) needed(sa *ikeSA) bool {
 	return !k.isHeld(x.cfg) && !k.hasChild(x.cfg)
 }
 
+// abandon: the keeper waited for what comes of the exchange.
 func (x *childExchange) abandon(sa *ikeSA) {
+	sa.end.keeperOf(sa.conn).changed()
 	if x.offer != nil {
 		x.offer.release(sa)
 		x.offer = nil

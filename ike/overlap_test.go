@@ -124,3 +124,26 @@ func TestReplaced(t *testing.T) {
 		})
 	}
 }
+
+// TestClosedWhileRekeyed: the peer closes the child that we are rekeying, and then knows nothing of it (RFC 7296 2.25). A child that
+// is to be up comes back.
+func TestClosedWhileRekeyed(t *testing.T) {
+	for name, refusal := range map[string]wire.NotifyType{
+		"it is gone": wire.CHILD_SA_NOT_FOUND, "the peer is busy": wire.TEMPORARY_FAILURE, "another error": wire.NO_PROPOSAL_CHOSEN,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := calling(t, func(c *Config) { c.Connections[0].Children[0].StartAction = Start })
+			s.give(Rekey{Conn: "c", Child: "net"})
+			h, _ := s.want("rekeys", wire.CREATE_CHILD_SA, false)
+			s.request(wire.INFORMATIONAL, &wire.Delete{Protocol: suite.ESP, SPIs: [][]byte{s.childIn}})
+			s.want("answers the Delete", wire.INFORMATIONAL, true)
+			s.pass(backoffMax / 20)
+			s.sends = nil // what it repeats meanwhile
+			s.answer(wire.CREATE_CHILD_SA, h.MessageID, &wire.Notify{Protocol: suite.ESP, SPI: s.childOut, Kind: refusal})
+			s.pass(2 * retryAfter)
+			if _, c := s.want("asks for the child", wire.CREATE_CHILD_SA, false); c.notify(wire.REKEY_SA) != nil {
+				t.Error("rekeys what is gone")
+			}
+		})
+	}
+}
