@@ -3,80 +3,57 @@ package sim
 import (
 	"testing"
 	"time"
-
-	"github.com/culvert-vpn/culvert/ike"
 )
 
 // maxSteps bounds how long a list of operations is.
 const maxSteps = 200
 
-// FuzzOperations reads bytes as a list of operations on the reference case, two bytes for each: what to do, and how. Whatever is
-// done, both ends agree when it is over.
+// FuzzOperations reads bytes as a list of operations on the reference case, two bytes for each: which one and to whom, and its
+// argument. Whatever is done, both ends agree when it is over.
 func FuzzOperations(f *testing.F) {
-	for _, seed := range [][]byte{
-		{},
-		{0, 0, 1, 0, 10, 100},              // both rekey the child
-		{2, 0, 3, 0, 10, 100},              // both rekey the IKE SA
-		{0, 0, 10, 1, 3, 0, 10, 100},       // one the child, the other the IKE SA
-		{4, 0, 10, 1, 1, 0, 10, 200, 6, 0}, // close against rekey
-		{12, 3, 0, 0, 10, 1, 1, 0, 12, 1, 10, 255},             // both rekey, and messages are lost
-		{8, 0, 10, 255, 9, 0, 10, 255},                         // both reboot
-		{11, 9, 2, 0, 0, 0, 10, 3, 11, 200, 3, 0, 1, 0, 10, 9}, // heavy loss
-		{13, 0, 10, 30, 13, 1, 14, 60, 0, 0},                   // the NAT box forgets, clocks step
-		{5, 0, 10, 5, 7, 0, 10, 5, 6, 0, 2, 0, 3, 0, 10, 50},   // everything closed and opened
-	} {
-		f.Add(uint8(0), seed)
-		f.Add(uint8(1), seed)
-		f.Add(uint8(4), seed)
+	step := func(name string, host, how byte) []byte {
+		for i, o := range operations {
+			if o.name == name {
+				return []byte{byte(i)<<1 | host, how}
+			}
+		}
+		panic(name)
 	}
-	f.Fuzz(func(t *testing.T, kind uint8, list []byte) {
-		s := disorderly(t, uint64(kind%8))
-		s.Traffic(conn, child, time.Second, s.a, s.b)
+	const child, all, both, close, open, boot, lose, link, wait = "rekey the child", "rekey the IKE SA", "both rekey, or nearly at once", "close",
+		"create", "reboot", "of the next eight messages, those are lost that have a bit", "the link changes", "5 ms to a minute pass"
+	for _, seed := range [][][]byte{
+		{},
+		{step(child, 0, 0), step(child, 1, 0), step(wait, 0, 100)},
+		{step(all, 0, 0), step(all, 1, 0), step(wait, 0, 100)},
+		{step(child, 0, 0), step(wait, 0, 1), step(all, 1, 0), step(wait, 0, 100)},
+		{step(close, 0, 0), step(wait, 0, 1), step(child, 1, 0), step(wait, 0, 200), step(open, 0, 0)},
+		{step(lose, 0, 3), step(child, 0, 0), step(wait, 0, 1), step(child, 1, 0), step(lose, 0, 1), step(wait, 0, 255)},
+		{step(boot, 0, 0), step(wait, 0, 255), step(boot, 1, 0), step(wait, 0, 255)},
+		{step(link, 0, 9), step(all, 0, 0), step(child, 0, 0), step(wait, 0, 3), step(link, 0, 200), step(all, 1, 0), step(child, 1, 0)},
+		{step(close, 1, 0), step(wait, 0, 5), step(close, 1, 1), step(wait, 0, 5), step(open, 0, 0), step(both, 0, 2), step(wait, 0, 50)},
+	} {
+		var list []byte
+		for _, s := range seed {
+			list = append(list, s...)
+		}
+		for _, world := range []uint8{0, 1, 9, 11} {
+			f.Add(world, list)
+		}
+	}
+	// And each operation by itself, in the middle of a rekeying.
+	for i := range operations {
+		f.Add(uint8(i), append(step(child, byte(i%2), 0), byte(i)<<1, byte(50*i)))
+	}
+	f.Fuzz(func(t *testing.T, world uint8, list []byte) {
+		s := disorderly(t, uint64(world%worlds))
+		s.Traffic(conn, "net", time.Second, s.a, s.b)
 		s.Run(time.Second)
 		for n := 0; len(list) >= 2 && n < maxSteps; n++ {
-			s.do(list[0], list[1])
+			if i := int(list[0] >> 1); i < len(operations) {
+				s.let(operations[i], int(list[0]&1), list[1])
+			}
 			list = list[2:]
 		}
-		s.Lose = nil
 		s.rest()
 	})
-}
-
-// do carries out one operation; how is its argument.
-func (s *scene) do(what, how byte) {
-	hosts := []*Host{s.a, s.b}
-	h := hosts[what%2]
-	switch what % 16 {
-	case 0, 1:
-		h.Rekey(conn, child)
-	case 2, 3:
-		h.Rekey(conn, "")
-	case 4, 5:
-		h.Terminate(conn, []string{child, ""}[how%2])
-	case 6, 7:
-		h.Initiate(conn, child)
-	case 8, 9:
-		h.Reboot()
-	case 10:
-		// Steps of 5 ms to a minute.
-		s.Run(5*time.Millisecond + time.Duration(how)*time.Duration(how)*time.Millisecond)
-	case 11:
-		s.Link.Loss, s.Link.Double = float64(how%64)/100, float64(how/64)/10
-		s.Link.Jitter = time.Duration(how) * 5 * time.Millisecond
-	case 12:
-		// The next messages are lost, one for each bit.
-		n := 0
-		s.Lose = func(d *Datagram) bool {
-			n++
-			return n <= 8 && how>>(n-1)&1 == 1
-		}
-	case 13:
-		for _, n := range s.nats {
-			n.Rebind()
-		}
-	case 14:
-		hosts[how%2].StepClock(time.Duration(how) * time.Minute)
-	case 15:
-		h.Give(ike.Acquire{Conn: conn, Child: child})
-	}
 }

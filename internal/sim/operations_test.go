@@ -1,0 +1,90 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/culvert-vpn/culvert/ike"
+)
+
+// operation is something that can happen to the reference case at any time.
+type operation struct {
+	name string
+	// weight is how often TestSeeds does it, against the weights of the others; 0: only FuzzOperations does.
+	weight int
+	// do lets it happen, to a host if it is about one. how is its argument: every value means something.
+	do func(s *scene, h *Host, how byte)
+}
+
+// operations are all operations, for TestSeeds and FuzzOperations alike. New ones go to the end: inputs of FuzzOperations name
+// them by their number.
+var operations = []operation{
+	{"rekey the child", 8, func(_ *scene, h *Host, _ byte) { h.Rekey(conn, child) }},
+	{"rekey the IKE SA", 8, func(_ *scene, h *Host, _ byte) { h.Rekey(conn, "") }},
+	{"both rekey, or nearly at once", 4, func(s *scene, _ *Host, how byte) {
+		for i, h := range []*Host{s.a, s.b} {
+			what := []string{child, ""}[how>>i&1]
+			s.After(time.Duration(how>>2)*time.Duration(i)*2*time.Millisecond, func() { h.Rekey(conn, what) })
+		}
+	}},
+	{"close the child for a while", 6, func(s *scene, h *Host, how byte) {
+		h.Terminate(conn, child)
+		s.After(time.Duration(how)*100*time.Millisecond, func() { h.Initiate(conn, child) })
+	}},
+	{"close everything for a while", 3, func(s *scene, h *Host, how byte) {
+		h.Terminate(conn, "")
+		s.After(time.Duration(how)*100*time.Millisecond, func() { h.Initiate(conn, child) })
+	}},
+	{"close", 0, func(_ *scene, h *Host, how byte) { h.Terminate(conn, []string{child, "", other}[how%3]) }},
+	{"create", 3, func(_ *scene, h *Host, how byte) { h.Initiate(conn, []string{child, "", other}[how%3]) }},
+	{"close the other child", 2, func(_ *scene, h *Host, _ byte) { h.Terminate(conn, other) }},
+	{"a packet asks", 3, func(_ *scene, h *Host, how byte) {
+		h.Give(ike.Acquire{Conn: conn, Child: []string{child, other}[how%2]})
+	}},
+	{"reboot", 3, func(_ *scene, h *Host, _ byte) { h.Reboot() }},
+	{"off the network for a while", 2, func(s *scene, h *Host, how byte) {
+		h.SetDown(true)
+		s.After(time.Duration(how)*time.Second, func() { h.SetDown(false) })
+	}},
+	{"the NAT boxes forget", 4, func(s *scene, _ *Host, _ byte) {
+		for _, n := range s.nats {
+			n.Rebind()
+		}
+	}},
+	{"the clock steps", 1, func(_ *scene, h *Host, how byte) { h.StepClock(time.Duration(how) * time.Minute) }},
+	{"the link changes", 0, func(s *scene, _ *Host, how byte) {
+		s.Link.Loss, s.Link.Double = float64(how%64)/100, float64(how/64)/10
+		s.Link.Jitter = time.Duration(how) * 5 * time.Millisecond
+	}},
+	{"of the next eight messages, those are lost that have a bit", 0, func(s *scene, _ *Host, how byte) {
+		n := 0
+		s.Lose = func(*Datagram) bool {
+			n++
+			return n <= 8 && how>>(n-1)&1 == 1
+		}
+	}},
+	{"5 ms to a minute pass", 0, func(s *scene, _ *Host, how byte) {
+		s.Run(5*time.Millisecond + time.Duration(how)*time.Duration(how)*time.Millisecond)
+	}},
+}
+
+// byLot draws an operation by its weight, a host and an argument, and lets it happen.
+func (s *scene) byLot() {
+	sum := 0
+	for _, o := range operations {
+		sum += o.weight
+	}
+	lot := s.Rand().IntN(sum)
+	for _, o := range operations {
+		if lot -= o.weight; lot < 0 {
+			s.let(o, s.Rand().IntN(2), byte(s.Rand().Uint32()))
+			return
+		}
+	}
+}
+
+// let lets an operation happen.
+func (s *scene) let(o operation, host int, how byte) {
+	h := []*Host{s.a, s.b}[host]
+	s.trace.note(s.World, h, "* "+o.name)
+	o.do(s, h, how)
+}
