@@ -166,6 +166,7 @@ func (sa *ikeSA) childTimers() {
 // limitReached is called when the datapath counted to a limit.
 func (c *childSA) limitReached(hard bool) {
 	if hard {
+		c.sa.end.keeperOf(c.sa.conn).childSpent(c.cfg)
 		c.closeWith("its limit of bytes or packets is reached")
 		return
 	}

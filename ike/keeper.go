@@ -365,6 +365,12 @@ func (k *keeper) childClosed(cfg *Child) {
 	k.stale = true
 }
 
+// childSpent is called when a child carries nothing more although nothing replaces it. One that was refused by the datapath is spent
+// at once, as the next one may be, so that is not asked for at once either.
+func (k *keeper) childSpent(cfg *Child) {
+	k.named(cfg.Name, func(c *keptChild) { c.notYet = later(c.notYet, k.end.now.Add(k.backoff(1))) })
+}
+
 func (k *keeper) ended(action func(*Child) Action) {
 	for _, c := range k.children {
 		if action(c.cfg) == Start && !c.held {

@@ -14,10 +14,10 @@ import (
 
 // What public conformance suites do to an initiator, where no other test does it. The peer is played by hand.
 
-// sealRaw seals payloads after change had the flags of the header and the bytes of the payloads in its hands.
-func (s *script) sealRaw(h wire.Header, change func(flags *byte, chain []byte), payloads ...wire.Payload) []byte {
+// sealRaw seals payloads after change had the octets of the header and of the payloads in its hands.
+func (s *script) sealRaw(h wire.Header, change func(header, chain []byte), payloads ...wire.Payload) []byte {
 	clearText := wire.AppendMessage(nil, h, payloads)
-	change(&clearText[19], clearText[wire.HeaderLen:])
+	change(clearText[:wire.HeaderLen], clearText[wire.HeaderLen:])
 	first, chain := clearText[16], append(clearText[wire.HeaderLen:], 0)
 	c := s.keys.out
 	msg := append(slices.Clone(clearText[:wire.HeaderLen]), first, 0)
@@ -167,11 +167,13 @@ func TestAnswersToSomebodyElse(t *testing.T) {
 	}
 }
 
-// TestReservedBits: reserved bits and the version flag of a peer are ignored, in whatever message (RFC 7296 2.5, 3.1, 3.2).
+// TestReservedBits: reserved bits, the version flag and a minor version of a peer are ignored, in whatever message (RFC 7296 2.5, 3.1,
+// 3.2).
 func TestReservedBits(t *testing.T) {
 	// Bits 0 to 2, 4 (version) and 6 to 7 of the flags, and all bits but the critical one of each payload header.
-	mark := func(flags *byte, chain []byte) {
-		*flags |= 0b1101_0111
+	mark := func(header, chain []byte) {
+		header[17] |= 0x0f
+		header[19] |= 0b1101_0111
 		for at := 0; at < len(chain); at += int(binary.BigEndian.Uint16(chain[at+2:])) {
 			chain[at+1] |= 0x7f
 		}
@@ -194,7 +196,7 @@ func TestReservedBits(t *testing.T) {
 	s.derive(slices.Clone(c.ke.Data))
 	s.path = at
 	s.first = wire.AppendMessage(nil, s.header(wire.IKE_SA_INIT, 0, true), payloads)
-	mark(&s.first[19], s.first[wire.HeaderLen:])
+	mark(s.first[:wire.HeaderLen], s.first[wire.HeaderLen:])
 	s.deliver(s.first)
 	s.path = s.path.Float()
 

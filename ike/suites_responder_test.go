@@ -365,3 +365,39 @@ func TestAgenda(t *testing.T) {
 type owner int
 
 func (owner) fire() {}
+
+// TestDatapathRefuses: the datapath cannot use the keys of a child, in either role, and says so. The peer gets a Delete, no half stays,
+// and what is to be kept up is not asked for again at once.
+func TestDatapathRefuses(t *testing.T) {
+	for role, establish := range map[string]func(*testing.T, func(*Config)) *script{"initiator": calling, "responder": called} {
+		for _, start := range []Action{None, Start} {
+			t.Run(fmt.Sprint(role, ", start action ", start), func(t *testing.T) {
+				s := establish(t, func(c *Config) {
+					if c.Connections[0].Children[0].StartAction = start; role == "responder" {
+						c.Connections[0].RemoteHost = ""
+					}
+				})
+				s.give(Expiring{SPI: binary.BigEndian.Uint32(s.childOut), Hard: true})
+				s.give(Expiring{SPI: binary.BigEndian.Uint32(s.childOut), Hard: true})
+				h, c := s.want("tells the peer", wire.INFORMATIONAL, false)
+				if len(c.deletes) != 1 || !bytes.Equal(c.deletes[0].SPIs[0], s.childOut) {
+					t.Fatalf("deletes %v", c.deletes)
+				}
+				s.answer(wire.INFORMATIONAL, h.MessageID, &wire.Delete{Protocol: suite.ESP, SPIs: [][]byte{s.childIn}})
+				if s.installs() > 1 {
+					t.Errorf("%d halves are left", s.installs())
+				}
+				s.wantIdle("does not insist at once")
+				s.wantEvent("tells", ChildDown)
+				s.pass(2 * backoffMin)
+				if asked := len(s.sends) > 0; asked != (start == Start) {
+					t.Errorf("asks again: %v", asked)
+				}
+				s.pass(drainTime)
+				if s.installs() != 0 {
+					t.Errorf("%d halves are left", s.installs())
+				}
+			})
+		}
+	}
+}
