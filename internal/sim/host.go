@@ -138,8 +138,8 @@ func (h *Host) tick() {
 
 // Give lets the endpoint take an input, and carries out the effects.
 func (h *Host) Give(in ike.Input) {
-	if text := describeInput(in); text != "" {
-		h.w.trace.note(h.w, h, text)
+	if isTold(in) {
+		h.w.trace.note(h.w, h, in)
 	}
 	effects := h.Handle(h.w.now.Add(h.skew), in)
 	for _, e := range effects {
@@ -148,12 +148,13 @@ func (h *Host) Give(in ike.Input) {
 	h.w.watch.step(h)
 }
 
-func describeInput(in ike.Input) string {
-	switch in := in.(type) {
-	case ike.Initiate, ike.Terminate, ike.Rekey, ike.Acquire, ike.Shutdown, ike.Moved, ike.Used, ike.Expiring:
-		return fmt.Sprintf("%T %+v", in, in)
+// isTold reports whether an input has a line of its own in the picture of the run.
+func isTold(in ike.Input) bool {
+	switch in.(type) {
+	case ike.Datagram, ike.Tick, ike.Resolved:
+		return false
 	}
-	return ""
+	return true
 }
 
 func (h *Host) carryOut(e ike.Effect) {
@@ -179,7 +180,7 @@ func (h *Host) carryOut(e ike.Effect) {
 	case ike.Event:
 		h.w.watch.event(h, e)
 		h.Events = append(h.Events, e)
-		h.w.trace.event(h.w, h, e)
+		h.w.trace.note(h.w, h, e)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,12 @@ import (
 	"github.com/culvert-vpn/culvert/suite"
 	"github.com/culvert-vpn/culvert/ts"
 )
+
+// TestMain collects garbage less often than usual: there is a lot of it, and little else.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400)
+	os.Exit(m.Run())
+}
 
 // The reference case: a has a public address, b is at another; their networks are 10.103.0.0/24 and 10.104.0.0/24.
 const (

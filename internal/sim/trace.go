@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -21,27 +22,47 @@ type trace struct {
 	keys      []ike.Keys
 }
 
-// line is one thing that happened: a datagram left, arrived or was lost, or something at a host (nil: in the world).
+// line is one thing that happened: a datagram left, arrived or was lost, or something at a host (nil: in the world). Most runs are
+// never drawn, so it is kept as it was and put into words by text.
 type line struct {
-	at       time.Time
-	host     *Host
-	what     string
+	at   time.Time
+	host *Host
+	// what is a string, an ike.Input, an ike.Event or a way.
+	what     any
 	datagram *Datagram
 }
 
-func (t *trace) note(w *World, h *Host, what string) {
-	t.lines = append(t.lines, line{at: w.now, host: h, what: what})
+// way is what became of a datagram: it arrived from somewhere, or was lost for a reason.
+type way struct {
+	number int
+	from   netip.AddrPort
+	lost   string
 }
 
-func (t *trace) event(w *World, h *Host, ev ike.Event) {
-	text := ev.Kind.String()
-	if ev.Child != "" {
-		text += " " + ev.Child
+func (l line) text() string {
+	switch what := l.what.(type) {
+	case ike.Event:
+		text := what.Kind.String()
+		if what.Child != "" {
+			text += " " + what.Child
+		}
+		if what.Text != "" {
+			text += ": " + what.Text
+		}
+		return text
+	case ike.Input:
+		return fmt.Sprintf("%T %+v", what, what)
+	case way:
+		if what.lost != "" {
+			return fmt.Sprintf("    #%d %s", what.number, what.lost)
+		}
+		return fmt.Sprintf("--> #%d from %v", what.number, what.from)
 	}
-	if ev.Text != "" {
-		text += ": " + ev.Text
-	}
-	t.note(w, h, text)
+	return fmt.Sprint(l.what)
+}
+
+func (t *trace) note(w *World, h *Host, what any) {
+	t.lines = append(t.lines, line{at: w.now, host: h, what: what})
 }
 
 func (t *trace) sent(w *World, d *Datagram) {
@@ -56,13 +77,13 @@ func (t *trace) sent(w *World, d *Datagram) {
 
 func (t *trace) arrived(w *World, h *Host, d *Datagram) {
 	if d.IsIKE() {
-		t.note(w, h, fmt.Sprintf("--> #%d from %v", d.number, d.Src))
+		t.note(w, h, way{number: d.number, from: d.Src})
 	}
 }
 
 func (t *trace) lost(w *World, d *Datagram, why string) {
 	if d.IsIKE() {
-		t.note(w, nil, fmt.Sprintf("    #%d %s", d.number, why))
+		t.note(w, nil, way{number: d.number, lost: why})
 	}
 }
 
@@ -82,7 +103,7 @@ func (w *World) Ladder(out io.Writer) error {
 				b.WriteString(strings.Repeat(fmt.Sprintf("%-*s", width, "|"), i))
 			}
 		}
-		b.WriteString(l.what)
+		b.WriteString(l.text())
 		if d := l.datagram; d != nil {
 			fmt.Fprintf(&b, " #%d to %v: %s", d.number, d.Dst, w.trace.describe(d))
 		}
