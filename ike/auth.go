@@ -45,6 +45,9 @@ func (sa *ikeSA) sendAuth(child *Child, signed, signedByPeer []byte) {
 		s.child = offer
 		payloads = append(payloads, offer.payloads(false)...)
 	}
+	if conn.MOBIKE {
+		payloads = append(payloads, sa.announceMobility()...)
+	}
 	sa.state = s
 	sa.ask(wire.IKE_AUTH, 1, payloads, nil)
 }
@@ -119,6 +122,9 @@ func (s *expectAuthReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	sa.secret = secret.Reason()
 	child := s.child
 	s.child = nil
+	if sa.conn.MOBIKE && c.notify(wire.MOBIKE_SUPPORTED) != nil {
+		sa.startMobility(c)
+	}
 	sa.establish()
 	if child != nil {
 		child.finishAuth(sa, c)

@@ -58,7 +58,7 @@ func (sa *ikeSA) newChild(c *childSA, k childKeys, initiator, hold bool) {
 	rekey.Packets -= sa.end.jitterCount(c.cfg.Rand.Packets, rekey.Packets)
 	half := Install{
 		Pair: c.in, IKE: sa.spi(), Conn: sa.conn, Child: c.cfg, Encr: encr, Integ: integ, ESN: esn.ID == 1,
-		Local: c.local, Remote: c.remote, Path: sa.path, Soft: rekey, Hard: c.cfg.Life,
+		Local: c.local, Remote: c.remote, Path: sa.trafficPath(), Soft: rekey, Hard: c.cfg.Life,
 	}
 	in, out := half, half
 	in.Dir, in.SPI, in.EncKey, in.IntegKey = In, c.in, encIn, integIn
@@ -87,7 +87,7 @@ func (c *childSA) open() {
 	if c.outbound == nil || c.gone {
 		return
 	}
-	c.outbound.Path = c.sa.path
+	c.outbound.Path = c.sa.trafficPath()
 	c.sa.end.emit(*c.outbound)
 	c.outbound = nil
 }
@@ -109,7 +109,11 @@ func (c *childSA) latest() *childSA {
 // moved is called when the newest packet came from another address. The packets of a closed child that are still on their way may
 // be older than the last move: they say nothing.
 func (c *childSA) moved(p natt.Path) {
-	if !c.gone {
+	switch {
+	case c.gone:
+	case c.sa.mob != nil:
+		c.sa.strays(p)
+	default:
 		c.sa.follow(p)
 	}
 }

@@ -19,12 +19,13 @@ var underway = map[string]func(*encounter){
 		e.begin(&childExchange{cfg: e.cfg.Connections[0].Children[0]})
 		e.same = []byte{9, 9, 9, 9}
 	},
-	"rekey child":    func(e *encounter) { e.give(Rekey{Conn: "c", Child: "net"}) },
-	"delete child":   func(e *encounter) { e.give(Terminate{Conn: "c", Child: "net"}) },
-	"rekey IKE SA":   func(e *encounter) { e.give(Rekey{Conn: "c"}) },
-	"delete IKE SA":  func(e *encounter) { e.give(Terminate{Conn: "c"}) },
-	"liveness":       func(e *encounter) { e.begin(&alive{}) },
-	"disown a child": func(e *encounter) { spi, _ := e.AllocSPI(); e.begin(&disown{spi: spi}); e.same = []byte{9, 9, 9, 9} },
+	"rekey child":      func(e *encounter) { e.give(Rekey{Conn: "c", Child: "net"}) },
+	"delete child":     func(e *encounter) { e.give(Terminate{Conn: "c", Child: "net"}) },
+	"rekey IKE SA":     func(e *encounter) { e.give(Rekey{Conn: "c"}) },
+	"delete IKE SA":    func(e *encounter) { e.give(Terminate{Conn: "c"}) },
+	"liveness":         func(e *encounter) { e.begin(&alive{}) },
+	"update addresses": func(e *encounter) { e.sa.startMobility(&content{}); e.begin(&updateAddresses{}) },
+	"disown a child":   func(e *encounter) { spi, _ := e.AllocSPI(); e.begin(&disown{spi: spi}); e.same = []byte{9, 9, 9, 9} },
 	"rekey IKE SA, the peer's successor is agreed": func(e *encounter) {
 		e.give(Rekey{Conn: "c"})
 		e.request(wire.CREATE_CHILD_SA, e.successor()...)

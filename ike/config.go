@@ -76,6 +76,8 @@ type Connection struct {
 	Retransmit Retransmit
 	// Fragmentation says whether large messages are sent in fragments if the peer takes them.
 	Fragmentation Fragmentation
+	// MOBIKE says whether the addresses of an IKE SA may change under the rules of RFC 4555, if the peer does it too.
+	MOBIKE bool
 	// Unique says what happens when the same peer identity appears twice.
 	Unique Unique
 	// KeyingTries is how often establishing is tried before giving up a connection that no child

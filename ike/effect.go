@@ -2,6 +2,7 @@ package ike
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/culvert-vpn/culvert/ident"
 	"github.com/culvert-vpn/culvert/natt"
@@ -59,6 +60,14 @@ type Repath struct {
 	Pairs []uint32
 }
 
+// Survey asks which paths lead to the addresses of a peer, of which the first is the one in use. The answer is a Surveyed.
+type Survey struct {
+	// IKE is our SPI of the IKE SA.
+	IKE     uint64
+	Conn    *Connection
+	Remotes []netip.AddrPort
+}
+
 // Keepalive asks for a NAT keepalive on a path (RFC 3948 2.3), unless something was sent there of late.
 type Keepalive struct{ Path natt.Path }
 
@@ -91,6 +100,7 @@ func (Dial) effect()      {}
 func (Install) effect()   {}
 func (Remove) effect()    {}
 func (Repath) effect()    {}
+func (Survey) effect()    {}
 func (Keepalive) effect() {}
 func (Keys) effect()      {}
 func (Event) effect()     {}

@@ -33,7 +33,9 @@ type Endpoint struct {
 	// children are all installed Child SAs by inbound SPI.
 	children map[uint32]*childSA
 	keepers  []*keeper
-	agenda   agenda
+	// addrs are the addresses of the host, nil if they are not known.
+	addrs  []netip.Addr
+	agenda agenda
 	// touched are the IKE SAs that were changed by the current input.
 	touched []*ikeSA
 	// spent are inbound SPIs whose Remove is among the effects: they are given back when the caller comes again, who has
@@ -98,6 +100,10 @@ func (e *Endpoint) Handle(now time.Time, in Input) []Effect {
 		e.onChild(in.SPI, (*childSA).used)
 	case Moved:
 		e.onChild(in.SPI, func(c *childSA) { c.moved(in.Path) })
+	case Addresses:
+		e.addressesChanged(in)
+	case Surveyed:
+		e.surveyed(in)
 	case Shutdown:
 		e.shutdown()
 	}

@@ -50,7 +50,9 @@ func (s *established) message(sa *ikeSA, d Datagram, m *wire.Message) {
 		return
 	}
 	sa.heard = sa.end.now
-	sa.follow(d.Path)
+	if sa.mob == nil {
+		sa.follow(d.Path) // with MOBIKE it would change what a test of a path is about (RFC 4555 3.8)
+	}
 	sa.asked = d.Path
 	if h.Response {
 		sa.takeAnswer(c, err)
@@ -78,7 +80,9 @@ func (sa *ikeSA) reply(kind wire.Exchange, payloads []wire.Payload) {
 
 // takeAnswer gives the answer to the exchange that waits for it.
 func (sa *ikeSA) takeAnswer(c *content, err error) {
-	x := sa.answered().exchange
+	r := sa.answered()
+	x := r.exchange
+	sa.cameBack(r, sa.asked)
 	if err != nil {
 		// The states of the two ends may differ now (RFC 7296 2.21.3): start over.
 		x.abandon(sa)
@@ -108,7 +112,7 @@ func (s *established) takeRequest(sa *ikeSA, h wire.Header, c *content, err erro
 		sa.decide()
 	}
 	if h.Exchange == wire.INFORMATIONAL {
-		sa.inform(c)
+		sa.inform(c, h.MessageID)
 		return
 	}
 	if s.closing || sa.successor != nil {
@@ -176,7 +180,7 @@ func (sa *ikeSA) create(c *content) []wire.Payload {
 
 // inform answers INFORMATIONAL: a Delete of the IKE SA or of children, errors, or nothing but a sign of life (RFC 7296
 // 1.4).
-func (sa *ikeSA) inform(c *content) {
+func (sa *ikeSA) inform(c *content, id uint32) {
 	var payloads []wire.Payload
 	if c.deletesIKE() {
 		sa.deletedByPeer()
@@ -197,7 +201,7 @@ func (sa *ikeSA) inform(c *content) {
 			}
 		}
 	}
-	sa.reply(wire.INFORMATIONAL, payloads)
+	sa.reply(wire.INFORMATIONAL, append(payloads, sa.takeMobility(c, id)...))
 }
 
 // deletedByPeer answers the peer's Delete of the IKE SA.

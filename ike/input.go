@@ -1,6 +1,10 @@
 package ike
 
-import "github.com/culvert-vpn/culvert/natt"
+import (
+	"net/netip"
+
+	"github.com/culvert-vpn/culvert/natt"
+)
 
 // Input is something that happened, for Handle.
 type Input interface{ input() }
@@ -52,6 +56,17 @@ type Moved struct {
 	Path natt.Path
 }
 
+// Addresses says what addresses packets can leave from, the preferred ones first, whenever these or the routes of the host have
+// changed, and once in the beginning. An endpoint that is never told does not look for other paths by itself.
+type Addresses struct{ Local []netip.Addr }
+
+// Surveyed answers a Survey: for each address of the peer that a route leads to, the path that the host would choose. It goes over
+// the encapsulation socket.
+type Surveyed struct {
+	IKE   uint64
+	Paths []natt.Path
+}
+
 // Shutdown asks to delete every IKE SA. The endpoint is finished when Idle reports so.
 type Shutdown struct{}
 
@@ -65,4 +80,6 @@ func (Acquire) input()   {}
 func (Expiring) input()  {}
 func (Used) input()      {}
 func (Moved) input()     {}
+func (Addresses) input() {}
+func (Surveyed) input()  {}
 func (Shutdown) input()  {}

@@ -22,6 +22,7 @@ type keeper struct {
 	entry    entry
 
 	dialing bool
+	noWay   bool // to the peer, when it was asked for last
 	// attempts without success, and not before when the next one is made
 	attempts int
 	notYet   time.Time
@@ -129,6 +130,7 @@ func (k *keeper) resolved(r Resolved) {
 	if k.resting {
 		return
 	}
+	k.noWay = r.Err != nil
 	if r.Err != nil {
 		k.end.emit(Event{Kind: Failed, Conn: k.conn.Name, Text: r.Err.Error()})
 		k.failed(r.Err.Error())
@@ -142,6 +144,16 @@ func (k *keeper) resolved(r Resolved) {
 		if c.keep || c.once {
 			k.end.initiate(k.conn, c.cfg, r.Path)
 			return
+		}
+	}
+}
+
+// hurry ends all waits: what failed before may succeed now that the host has other addresses, or, if there was no way to the
+// peer, other routes.
+func (k *keeper) hurry(otherAddresses bool) {
+	for _, c := range k.children {
+		if (otherAddresses || k.noWay) && (c.keep || c.once) && !k.hasChild(c.cfg) {
+			k.attempts, k.notYet, k.stale = 0, zeroTime, true
 		}
 	}
 }

@@ -189,7 +189,7 @@ func (sa *ikeSA) descend(initiator bool, ours, theirs uint64, chosen suite.Propo
 	next := sa.end.newSA(initiator, ours, theirs, sa.path)
 	next.conn, next.nat = sa.conn, sa.nat
 	next.localID, next.remoteID, next.secret = sa.localID, sa.remoteID, sa.secret
-	next.origin, next.fragments = sa.origin, sa.fragments.inherit()
+	next.origin, next.fragments, next.mob = sa.origin, sa.fragments.inherit(), sa.mob
 	in.spiI, in.spiR = next.spiI, next.spiR
 	next.predecessor = sa
 	next.state = &established{}

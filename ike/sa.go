@@ -21,6 +21,7 @@ type ikeSA struct {
 	path       natt.Path
 	asked      natt.Path // where the peer's current request came from
 	nat        natt.Situation
+	mob        *mobility // nil without MOBIKE
 	state      state
 	keys       *keys
 	proposal   suite.Proposal
@@ -257,7 +258,7 @@ func (sa *ikeSA) repath() {
 		pairs = append(pairs, c.in)
 	}
 	if len(pairs) > 0 {
-		sa.end.emit(Repath{IKE: sa.spi(), Path: sa.path, Pairs: pairs})
+		sa.end.emit(Repath{IKE: sa.spi(), Path: sa.trafficPath(), Pairs: pairs})
 	}
 }
 
@@ -281,7 +282,12 @@ func (sa *ikeSA) probe() {
 	}
 	if received != sa.received {
 		sa.received = received
-		sa.heard = sa.end.now
+		if m := sa.mob; m == nil || !m.strayed { // RFC 4555 3.12
+			sa.heard = sa.end.now
+		}
+	}
+	if sa.mob != nil {
+		sa.mob.strayed = false
 	}
 	next := sa.heard.Add(sa.conn.DPDDelay)
 	if !next.After(sa.end.now) {

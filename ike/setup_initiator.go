@@ -119,15 +119,19 @@ func (s *expectInitReply) send(sa *ikeSA) {
 	sa.transmit(&request{kind: wire.IKE_SA_INIT, messages: [][]byte{wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, false), payloads)}})
 }
 
-// natDetection are the two notifies of RFC 7296 2.23, and who we are. The source never matches, so that the peer encapsulates ESP in
-// UDP: a user-space daemon cannot count on receiving IP protocol 50.
+// natDetection are the two notifies of RFC 7296 2.23, and who we are.
 func natDetection(spiI, spiR uint64, p natt.Path) []wire.Payload {
+	return append(natHashes(spiI, spiR, p), &wire.Vendor{Data: []byte(vendorID)})
+}
+
+// natHashes are the two notifies. The source never matches, so that the peer encapsulates ESP in UDP: a user-space daemon cannot
+// count on receiving IP protocol 50.
+func natHashes(spiI, spiR uint64, p natt.Path) []wire.Payload {
 	src := natt.ForcedSource(spiI, spiR, p.Local)
 	dst := natt.Hash(spiI, spiR, p.Remote)
 	return []wire.Payload{
 		&wire.Notify{Kind: wire.NAT_DETECTION_SOURCE_IP, Data: src[:]},
 		&wire.Notify{Kind: wire.NAT_DETECTION_DESTINATION_IP, Data: dst[:]},
-		&wire.Vendor{Data: []byte(vendorID)},
 	}
 }
 

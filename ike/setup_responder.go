@@ -159,12 +159,9 @@ func proposalList(list []suite.Proposal) string {
 
 // reachable are the connections whose addresses fit a path.
 func (e *Endpoint) reachable(p natt.Path) []*Connection {
-	within := func(list []netip.Prefix, a netip.Addr) bool {
-		return len(list) == 0 || slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
-	}
 	var found []*Connection
 	for _, c := range e.cfg.Connections {
-		if within(c.LocalAddrs, p.Local.Addr().Unmap()) && within(c.RemoteAddrs, p.Remote.Addr().Unmap()) {
+		if within(c.LocalAddrs, p.Local.Addr()) && within(c.RemoteAddrs, p.Remote.Addr()) {
 			found = append(found, c)
 		}
 	}
@@ -302,6 +299,10 @@ func (s *expectAuth) authenticate(sa *ikeSA, c *content) {
 		sa.rejectAuth(&wire.Notify{Kind: wire.AUTHENTICATION_FAILED}, "the peer is connected already, and unique = keep", "")
 		return
 	}
+	if !sa.isUntouched(c) {
+		sa.rejectAuth(&wire.Notify{Kind: wire.UNEXPECTED_NAT_DETECTED}, "the peer allows no NAT, and there is one between us", "allow NAT traversal on the peer")
+		return
+	}
 	sa.secret = secret.Reason()
 	body := local.AppendWire(nil)
 	auth := secret.Auth(sa.keys.prf, sa.keys.signed(s.signed, sa.keys.pr, body))
@@ -309,9 +310,15 @@ func (s *expectAuth) authenticate(sa *ikeSA, c *content) {
 		sa.end.initialContact(sa)
 	}
 	sa.timers[timerGiveUp] = zeroTime
+	if conn.MOBIKE && c.notify(wire.MOBIKE_SUPPORTED) != nil {
+		sa.startMobility(c)
+	}
 	sa.establish()
 	payloads := []wire.Payload{&wire.ID{Responder: true, ID: local, Raw: body}, &wire.Auth{Method: wire.AuthSharedKey, Data: auth}}
 	payloads = append(payloads, sa.answerChildAuth(c)...)
+	if sa.mob != nil {
+		payloads = append(payloads, sa.announceMobility()...)
+	}
 	sa.win.expect = 1
 	sa.reply(wire.IKE_AUTH, payloads)
 	sa.end.keeperOf(conn).succeeded(sa)

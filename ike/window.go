@@ -1,9 +1,11 @@
 package ike
 
 import (
+	"slices"
 	"time"
 
 	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/natt"
 )
 
 // window numbers the messages of an IKE SA, repeats what is unanswered and answers what is repeated (RFC 7296
@@ -33,6 +35,9 @@ type request struct {
 	exchange exchange
 	// sends counts transmissions.
 	sends int
+	// along are the paths that it was sent along. searching: it was sent to find one that works.
+	along     []natt.Path
+	searching bool
 }
 
 type deferred struct {
@@ -43,8 +48,11 @@ type deferred struct {
 // schedule of this peer's unanswered requests. Closing is not worth the full patience while shutting down.
 func (sa *ikeSA) schedule() Retransmit {
 	r := sa.end.cfg.Retransmit
-	if sa.conn != nil && sa.conn.Retransmit != (Retransmit{}) {
+	switch {
+	case sa.conn != nil && sa.conn.Retransmit != (Retransmit{}):
 		r = sa.conn.Retransmit
+	case sa.mob != nil && !sa.mob.decides && sa.isCurrent():
+		r = r.extend()
 	}
 	if sa.end.shutting {
 		r.Tries = min(1, r.Tries)
@@ -75,7 +83,12 @@ func (sa *ikeSA) retransmit() {
 	r := sa.win.out
 	r.sends++
 	sa.timers[timerRetransmit] = sa.end.now.Add(sa.patience(r.sends))
-	sa.end.sendAll(sa.path, r.messages)
+	for _, p := range sa.waysOf(r) {
+		if !slices.Contains(r.along, p) {
+			r.along = append(r.along, p)
+		}
+		sa.end.sendAll(p, r.messages)
+	}
 }
 
 // unanswered is called when the answer did not come in time.
