@@ -100,7 +100,7 @@ func (b *builder) addCharon(s *section) {
 
 func (b *builder) addConnection(s *section) {
 	c := connection{Connection: &ike.Connection{
-		Name: s.name, RemotePort: defaultPort,
+		Name: s.name, RemotePort: defaultPort, Window: ike.DefaultWindow,
 		DPDDelay: defaultDPDDelay, KeyingTries: defaultKeyTries,
 	}}
 	where := placed{conn: s.pos, localID: s.pos, remoteID: s.pos, proposals: b.at(s, "proposals")}

@@ -48,6 +48,7 @@ func describeConnection(w io.Writer, c *ike.Connection, retransmit ike.Retransmi
 	}
 	row("peer probed", "%s", liveness)
 	row("silent peer", "%s", givenUp(cmp.Or(c.Retransmit, retransmit)))
+	row("requests at once", "%d, if the peer takes as many", c.Window)
 	row("encapsulation", "always in UDP")
 	row("large messages", "%s", fragmentationWords[c.Fragmentation])
 	row("second SA of the peer", "%s", uniqueWords[c.Unique])

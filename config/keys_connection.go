@@ -49,7 +49,18 @@ const (
 )
 
 // connectionKeys are the keys of connections.<conn>: strongSwan's, and those that Culvert has besides.
-var connectionKeys = slices.Concat(swanctlKeys, retransmitKeys(func(c *connection) *retransmission { return &c.retransmission }))
+var connectionKeys = slices.Concat(swanctlKeys, ownKeys, retransmitKeys(func(c *connection) *retransmission { return &c.retransmission }))
+
+var ownKeys = []key[connection]{
+	{name: "window_size", set: func(c *connection, v string) error {
+		n, err := parseNumber(v, ike.MaxWindow)
+		if err == nil && n == 0 {
+			err = wrong("1 or more", "without a request nothing can be agreed upon")
+		}
+		c.Window = int(n)
+		return err
+	}},
+}
 
 // swanctlKeys are the keys that strongSwan knows there.
 var swanctlKeys = []key[connection]{

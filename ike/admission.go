@@ -73,9 +73,9 @@ type ids uint8
 const (
 	anyID   ids = iota // whatever it is: the message changes nothing
 	zeroID             // 0, of a first message
-	nextID             // of the peer's next request
-	lastID             // of the request that we answered last
-	askedID            // of our unanswered request, whose exchange it must be too
+	nextID             // of a request of the peer that is new and within the window
+	lastID             // of a request whose answer we still have
+	askedID            // of an unanswered request of ours, whose exchange it must be too
 )
 
 // fits compares a header with the window.
@@ -86,11 +86,12 @@ func (n ids) fits(sa *ikeSA, h wire.Header) bool {
 	case zeroID:
 		return h.MessageID == 0
 	case nextID:
-		return h.MessageID == sa.win.expect
+		return sa.win.in.takes(h.MessageID)
 	case lastID:
-		return sa.win.answer != nil && h.MessageID == sa.win.expect-1
+		return sa.win.in.answer(h.MessageID) != nil
 	case askedID:
-		return sa.win.out != nil && h.MessageID == sa.win.out.id && h.Exchange == sa.win.out.kind
+		r := sa.request(h.MessageID)
+		return r != nil && h.Exchange == r.kind
 	}
 	return false
 }

@@ -166,7 +166,7 @@ func TestAdmission(t *testing.T) {
 func stateOf(s *script) string {
 	text := fmt.Sprint(len(s.sas), len(s.initial), s.halfOpen.all, len(s.children), len(s.held), s.installs(), s.Wishes())
 	for _, sa := range s.order {
-		text += fmt.Sprint(sa.state, sa.path, sa.timers, sa.heard, sa.win.expect, sa.win.nextID, len(sa.win.queue), len(sa.children), sa.keys != nil && sa.keys.iv > 0)
+		text += fmt.Sprint(sa.state, sa.path, sa.timers, sa.heard, sa.win.in.next, sa.win.nextID, len(sa.win.queue), len(sa.children), sa.keys != nil && sa.keys.iv > 0)
 		if sa.keys != nil {
 			text += fmt.Sprint(sa.keys.iv)
 		}
@@ -209,7 +209,10 @@ func admitOne(t *testing.T, st stageScript, x wire.Exchange, response, enc bool,
 	var answered bool
 	var out *request
 	if sa != nil {
-		theirs, answered, out = sa.win.expect, sa.win.answer != nil, sa.win.out
+		theirs, answered = sa.win.in.next, len(sa.win.in.answers) > 0
+		if sa.isAsking() {
+			out = sa.win.out[0]
+		}
 	}
 	want := permitted(st, x, response, enc, id, theirs, answered, out)
 	found := s.find(Datagram{Path: s.path, Data: data}, parsed)
@@ -237,7 +240,7 @@ func admitOne(t *testing.T, st stageScript, x wire.Exchange, response, enc bool,
 			t.Errorf("%s: sends %d messages, tells %q\nbefore %s\nafter  %s", what, len(s.sends), s.texts()[events:], before, stateOf(s))
 		}
 	case repeat:
-		if len(s.sends) != 1 || !reflect.DeepEqual([][]byte{s.sends[0].Data}, sa.win.answer) || stateOf(s) != before {
+		if len(s.sends) != 1 || !reflect.DeepEqual([][]byte{s.sends[0].Data}, sa.win.in.answer(id)) || stateOf(s) != before {
 			t.Errorf("%s: is not repeated", what)
 		}
 	case unknown:

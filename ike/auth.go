@@ -35,6 +35,7 @@ func (sa *ikeSA) sendAuth(child *Child, signed, signedByPeer []byte) {
 	if sa.end.otherWith(sa) == nil {
 		payloads = append(payloads, &wire.Notify{Kind: wire.INITIAL_CONTACT})
 	}
+	payloads = append(payloads, sa.announceWindow()...)
 	s := &expectAuthReply{signedByPeer: signedByPeer}
 	if child != nil {
 		offer, err := sa.newOffer(child, false, 0)
@@ -86,7 +87,7 @@ func (s *expectAuthReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 		return
 	}
 	sa.heard = sa.end.now
-	sa.answered()
+	sa.answered(m.Header.MessageID)
 	if err != nil {
 		s.reject(sa, wire.INVALID_SYNTAX, "malformed answer to IKE_AUTH: "+err.Error(), "")
 		return
@@ -126,6 +127,7 @@ func (s *expectAuthReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 		sa.startMobility(c)
 	}
 	sa.establish()
+	sa.takeWindow(c)
 	if child != nil {
 		child.finishAuth(sa, c)
 	}
@@ -194,21 +196,12 @@ func (s *expectAuthReply) silence(sa *ikeSA) {
 func (sa *ikeSA) establish() {
 	sa.state = &established{}
 	sa.leaveAccount()
-	sa.win.nextID, sa.win.expect = sa.firstIDs()
 	sa.keys.wipeAuth()
 	sa.established = sa.end.now
 	sa.origin = origin{called: sa.initiator, authenticated: sa.end.now, nonceMin: sa.nonceMin}
 	sa.heard = sa.end.now
 	sa.scheduleLifetime()
 	sa.event(Established, fmt.Sprintf("%v; %s", sa.nat, sa.secret), "")
-}
-
-// firstIDs are the first message numbers after IKE_AUTH: the initiator used 0 and 1 (RFC 7296 2.2).
-func (sa *ikeSA) firstIDs() (ours, theirs uint32) {
-	if sa.initiator {
-		return 2, 0
-	}
-	return 0, 2
 }
 
 // otherWith is another established IKE SA between the same two identities, or nil. A peer that did not say yet who it is may be

@@ -265,14 +265,13 @@ func (sa *ikeSA) deleteChildren(spis [][]byte) [][]byte {
 	for _, spi := range spis {
 		out := binary.BigEndian.Uint32(spi)
 		c := sa.childWithOut(out)
-		x, asking := sa.outstanding().(*childExchange)
-		if asking && c == nil {
-			x.closedEarly(out)
+		if c == nil {
+			sa.closedEarly(out)
 		}
 		if c == nil || c.gone {
 			continue
 		}
-		if asking && x.old != nil && x.theirs == c && !c.isReplaced() {
+		if _, both := find(sa, func(x *childExchange) bool { return x.old != nil && x.theirs == c }); both && !c.isReplaced() {
 			// The peer has compared the nonces already: our successor, of which we shall hear, stays (RFC 7296 2.8.1).
 			c.redundant = true
 		}

@@ -33,7 +33,7 @@ func (sa *ikeSA) answerNewChild(c *content) []wire.Payload {
 	if child == nil {
 		return payloads
 	}
-	if x, ok := sa.outstanding().(*childExchange); ok && x.old == nil && x.cfg == child.cfg {
+	if x, ok := find(sa, func(x *childExchange) bool { return x.old == nil && x.cfg == child.cfg }); ok {
 		x.theirs = child
 	}
 	child.event(ChildUp, child.traffic(), "")
@@ -51,7 +51,7 @@ func (sa *ikeSA) answerRekeyChild(c *content, old *childSA) []wire.Payload {
 		return payloads
 	}
 	old.successor = child
-	if x, ok := sa.outstanding().(*childExchange); ok && x.old == old {
+	if x, ok := find(sa, func(x *childExchange) bool { return x.old == old }); ok {
 		x.theirs = child
 	}
 	child.event(ChildRekeyed, child.traffic(), "")

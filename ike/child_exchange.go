@@ -194,10 +194,13 @@ type childExchange struct {
 // maxClosed bounds what a peer can make us remember of children that it closed before we knew them.
 const maxClosed = 64
 
-// closedEarly notes that the peer closed a child before its answer, which makes the child, arrived here.
-func (x *childExchange) closedEarly(out uint32) {
-	if len(x.closed) < maxClosed {
-		x.closed = append(x.closed, out)
+// closedEarly notes that the peer closed a child before its answer, which makes the child, arrived here. Nobody knows which
+// of the answers that is.
+func (sa *ikeSA) closedEarly(out uint32) {
+	for any := range sa.underWay() {
+		if x, ok := any.(*childExchange); ok && len(x.closed) < maxClosed {
+			x.closed = append(x.closed, out)
+		}
 	}
 }
 
@@ -246,6 +249,12 @@ func (x *childExchange) clash(w wish, _ *childSA) verdict {
 		return refuse
 	}
 	return accept
+}
+
+// excludes: the Delete of a child and its rekeying may pass one another on their way.
+func (x *childExchange) excludes(other exchange) bool {
+	d, ok := other.(*deleteChildren)
+	return ok && x.old != nil && slices.Contains(d.children, x.old)
 }
 
 func (x *childExchange) reply(sa *ikeSA, c *content) {

@@ -137,7 +137,7 @@ func TestClash(t *testing.T) {
 				delete(cells[ours], theirs)
 				e := newEncounter(t)
 				underway[ours](e)
-				x := e.sa.outstanding()
+				x, _ := find(e.sa, func(exchange) bool { return true })
 				if x == nil {
 					t.Fatalf("nothing is under way: %v", e.texts())
 				}

@@ -74,6 +74,9 @@ type Connection struct {
 	DPDDelay time.Duration
 	// Retransmit is the schedule of unanswered requests to this peer; the zero value means that of the Config.
 	Retransmit Retransmit
+	// Window is how many requests at once we take of the peer, and send it if it takes them (RFC 7296 2.3): 1 to MaxWindow; 0 is
+	// DefaultWindow. What goes to the peer may overtake one another then.
+	Window int
 	// Fragmentation says whether large messages are sent in fragments if the peer takes them.
 	Fragmentation Fragmentation
 	// MOBIKE says whether the addresses of an IKE SA may change under the rules of RFC 4555, if the peer does it too.

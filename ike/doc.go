@@ -21,6 +21,6 @@
 // Messages that are too large for a packet travel in fragments (fragments.go, RFC 7383), which nothing else knows of: what is
 // sealed is one message or several, and what is opened is there when its last fragment is.
 //
-// The window of an IKE SA (window.go) numbers the messages, repeats what is unanswered and answers what is repeated. A
+// The window of an IKE SA numbers the messages, repeats what is unanswered (window.go) and answers what is repeated (inbox.go). A
 // connection's keeper (keeper.go) decides what should be up and when to try again.
 package ike

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -54,33 +55,43 @@ func (s *established) message(sa *ikeSA, d Datagram, m *wire.Message) {
 		sa.follow(d.Path) // with MOBIKE it would change what a test of a path is about (RFC 4555 3.8)
 	}
 	sa.asked = d.Path
+	if err == nil {
+		sa.takeWindow(c)
+	}
 	if h.Response {
-		sa.takeAnswer(c, err)
+		sa.takeAnswer(h.MessageID, c, err)
 		return
 	}
+	sa.askedID = h.MessageID
+	before := sa.win.in.next
 	s.takeRequest(sa, h, c, err)
+	switch after := sa.win.in.next; {
+	case after >= hardNumber:
+		sa.spent()
+	case before < softNumber && after >= softNumber:
+		sa.startRekey()
+	}
 }
 
 // repeat sends the last answer again, byte by byte, to where the request came from (RFC 7296 2.1). The request may be a
 // recording: it is no sign of life (RFC 7296 2.4).
 func (sa *ikeSA) repeat(d Datagram, m *wire.Message) {
 	if sa.repeats(d, m) {
-		sa.end.sendAll(d.Path, sa.win.answer)
+		sa.end.sendAll(d.Path, sa.win.in.answer(m.Header.MessageID))
 	}
 }
 
 // reply answers the peer's current request, to where it came from (RFC 7296 2.11), and keeps the answer for when the peer
 // asks again.
 func (sa *ikeSA) reply(kind wire.Exchange, payloads []wire.Payload) {
-	id := sa.win.expect
-	sa.win.expect++
-	sa.win.answer = sa.seal(kind, id, true, payloads)
-	sa.end.sendAll(sa.asked, sa.win.answer)
+	messages := sa.seal(kind, sa.askedID, true, payloads)
+	sa.win.in.keep(sa.askedID, messages)
+	sa.end.sendAll(sa.asked, messages)
 }
 
 // takeAnswer gives the answer to the exchange that waits for it.
-func (sa *ikeSA) takeAnswer(c *content, err error) {
-	r := sa.answered()
+func (sa *ikeSA) takeAnswer(id uint32, c *content, err error) {
+	r := sa.answered(id)
 	x := r.exchange
 	sa.cameBack(r, sa.asked)
 	if err != nil {
@@ -165,7 +176,7 @@ func (sa *ikeSA) create(c *content) []wire.Payload {
 	}
 	old := sa.childByOut(n)
 	if old == nil {
-		if _, ok := sa.outstanding().(*childExchange); ok {
+		if _, ok := find(sa, func(*childExchange) bool { return true }); ok {
 			// It may be the very child that we ask for: the answer, which names the SPI, was overtaken.
 			return notifyOf(wire.TEMPORARY_FAILURE)
 		}
@@ -201,12 +212,18 @@ func (sa *ikeSA) inform(c *content, id uint32) {
 			}
 		}
 	}
+	if c.notify(wire.SET_WINDOW_SIZE) != nil {
+		payloads = append(payloads, sa.announceWindow()...)
+	}
+	if n := c.notify(wire.INVALID_MESSAGE_ID); n != nil && len(n.Data) == 4 {
+		sa.event(Warned, fmt.Sprintf("the peer got message %d, which it takes to be outside of its window", binary.BigEndian.Uint32(n.Data)), "")
+	}
 	sa.reply(wire.INFORMATIONAL, append(payloads, sa.takeMobility(c, id)...))
 }
 
 // deletedByPeer answers the peer's Delete of the IKE SA.
 func (sa *ikeSA) deletedByPeer() {
-	if x, ok := sa.outstanding().(*rekeyIKE); ok && x.theirs != nil {
+	if x, ok := find(sa, func(x *rekeyIKE) bool { return x.theirs != nil }); ok {
 		// The peer did not notice that both were rekeying: its successor stays (RFC 7296 2.8.2).
 		sa.succeed(x.theirs)
 	}
@@ -237,10 +254,12 @@ func (sa *ikeSA) close(why string) {
 			return
 		}
 		s.closing = true
-		if out := sa.win.out; out != nil && out.exchange != nil {
-			// The Delete waits for its turn; the answer to what is under way is of no interest any more.
-			out.exchange.abandon(sa)
-			out.exchange = orphan{out.exchange.kind()}
+		for _, r := range sa.win.out {
+			if r.exchange != nil {
+				// The Delete may have to wait for its turn; the answer to what is under way is of no interest any more.
+				r.exchange.abandon(sa)
+				r.exchange = orphan{r.kind}
+			}
 		}
 		sa.vacate()
 		sa.timers = timers{timerRetransmit: sa.timers[timerRetransmit]}

@@ -23,6 +23,18 @@ type exchange interface {
 	abandon(sa *ikeSA)
 }
 
+// solitary is an exchange that may not be under way beside any other one of ours.
+type solitary interface {
+	// excludes reports whether it has to be alone with regard to another one.
+	excludes(other exchange) bool
+}
+
+// excludes asks an exchange whether another one of ours may be under way beside it.
+func excludes(x, other exchange) bool {
+	s, ok := x.(solitary)
+	return ok && s.excludes(other)
+}
+
 // wish is what a request of the peer is about.
 type wish uint8
 
@@ -54,12 +66,18 @@ func parting(w wish) verdict {
 	return refuse
 }
 
-// clash asks the exchange that is under way.
+// clash asks all exchanges that are under way. What one of them refuses is refused.
 func (sa *ikeSA) clash(w wish, child *childSA) verdict {
-	if x := sa.outstanding(); x != nil {
-		return x.clash(w, child)
+	all := accept
+	for x := range sa.underWay() {
+		switch v := x.clash(w, child); {
+		case v == refuse:
+			return refuse
+		case v == omit:
+			all = omit
+		}
 	}
-	return accept
+	return all
 }
 
 // retryAfter is how long we wait after TEMPORARY_FAILURE; the peer needs time to finish (RFC 7296 2.25).
@@ -137,6 +155,12 @@ func (x *deleteIKE) reply(sa *ikeSA, _ *content) {
 // clash: the peer's own Delete is answered as usual, and ours forgotten; whatever needs the IKE SA to live on is refused (RFC
 // 7296 2.25.2). The children are closed with it (1.4.1).
 func (*deleteIKE) clash(w wish, _ *childSA) verdict { return parting(w) }
+
+// excludes: what is asked beside it would not be answered. What nobody waits for does not hold it up.
+func (*deleteIKE) excludes(other exchange) bool {
+	_, nobodyWaits := other.(orphan)
+	return !nobodyWaits
+}
 
 func (*deleteIKE) abandon(*ikeSA) {}
 

@@ -3,18 +3,20 @@ package ike
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/natt"
 )
 
-// Limits on what a peer can make us keep of messages that are not complete (RFC 7383 5). They bound one message; an IKE SA
-// has two at most, a request and an answer.
+// Limits on what a peer can make us keep of messages that are not complete (RFC 7383 5). Of those an IKE SA has no more than the
+// windows of both directions allow.
 const (
 	// maxFragments of one message. One of maxFragmented bytes takes 140 packets of 576 bytes.
 	maxFragments = 256
-	// maxFragmented is the content of one message in bytes.
+	// maxFragmented is the content of one message in bytes, maxPartial that of all in an IKE SA.
 	maxFragmented = 64 << 10
+	maxPartial    = 4 * maxFragmented
 	// maxStrangers is the sum of it in all IKE SAs that wait for IKE_AUTH, whose peers may be anybody.
 	maxStrangers = 4 << 20
 	// fragmentTime is how long the rest of a request is waited for: longer than the peer goes on asking.
@@ -38,8 +40,8 @@ type fragmentation struct {
 	small bool
 	// asked is the length of the longest fragment of the peer's last request, 0 if that came whole.
 	asked int
-	// request and answer are messages of the peer that are not complete; nil if there is none.
-	request, answer *assembly
+	// partial are messages of the peer that are not complete.
+	partial []*assembly
 }
 
 // inherit is what a successor of the IKE SA takes over.
@@ -47,18 +49,31 @@ func (f *fragmentation) inherit() fragmentation {
 	return fragmentation{agreed: f.agreed, small: f.small}
 }
 
-// place is where messages of the peer in one direction are put together.
-func (f *fragmentation) place(response bool) **assembly {
-	if response {
-		return &f.answer
+// find is what there is of a message, or nil.
+func (f *fragmentation) find(h wire.Header) *assembly {
+	for _, a := range f.partial {
+		if a.id == h.MessageID && a.response == h.Response {
+			return a
+		}
 	}
-	return &f.request
+	return nil
+}
+
+// bytes is the content of all that is not complete.
+func (f *fragmentation) bytes() int {
+	sum := 0
+	for _, a := range f.partial {
+		sum += a.bytes
+	}
+	return sum
 }
 
 // assembly is a message that is not complete. All of it is authenticated.
 type assembly struct {
 	id       uint32
+	response bool
 	exchange wire.Exchange
+	until    time.Time        // of a request: when the rest is late
 	first    wire.PayloadType // of the first payload; known with fragment 1
 	chunks   [][]byte         // by fragment number - 1; nil is missing
 	missing  int
@@ -73,7 +88,7 @@ func (a *assembly) refuses(h wire.Header, f *wire.Fragment) string {
 	switch {
 	case total > maxFragments:
 		return "fragment of a message of too many"
-	case a == nil || a.id != h.MessageID:
+	case a == nil:
 		return ""
 	case a.exchange != h.Exchange:
 		return "fragment of another exchange"
@@ -111,8 +126,8 @@ func (sa *ikeSA) openFragment(d Datagram, m *wire.Message) (chunk []byte, ok boo
 // assemble takes a fragment, as open takes a message. ok is true with the last one that was missing.
 func (sa *ikeSA) assemble(d Datagram, m *wire.Message) (c *content, ok bool, err error) {
 	h, f := m.Header, m.Fragment
-	place := sa.fragments.place(h.Response)
-	if why := (*place).refuses(h, f); why != "" {
+	a := sa.fragments.find(h)
+	if why := a.refuses(h, f); why != "" {
 		sa.end.drop(d, why)
 		return nil, false, nil
 	}
@@ -120,17 +135,20 @@ func (sa *ikeSA) assemble(d Datagram, m *wire.Message) (c *content, ok bool, err
 	if !ok {
 		return nil, false, nil
 	}
-	if a := *place; a == nil || a.id != h.MessageID || int(f.Total) > len(a.chunks) {
-		sa.forget(place)
-		*place = &assembly{id: h.MessageID, exchange: h.Exchange, chunks: make([][]byte, f.Total), missing: int(f.Total)}
-		if !h.Response {
-			sa.timers[timerFragments] = sa.end.now.Add(fragmentTime)
-		}
+	if a != nil && int(f.Total) > len(a.chunks) {
+		sa.forget(a)
+		a = nil
 	}
-	a := *place
+	if a == nil {
+		a = sa.beginAssembly(h, f)
+	}
 	if a.bytes+len(chunk) > maxFragmented {
-		sa.forget(place)
+		sa.forget(a)
 		sa.overrun()
+		return nil, false, nil
+	}
+	if sa.fragments.bytes()+len(chunk) > maxPartial {
+		sa.end.drop(d, "too many fragments of messages that are not complete")
 		return nil, false, nil
 	}
 	if !sa.charge(a, len(chunk)) {
@@ -141,7 +159,7 @@ func (sa *ikeSA) assemble(d Datagram, m *wire.Message) (c *content, ok bool, err
 	if a.missing > 0 {
 		return nil, false, nil
 	}
-	sa.forget(place)
+	sa.forget(a)
 	if !h.Response {
 		sa.fragments.asked = a.longest
 	}
@@ -151,6 +169,26 @@ func (sa *ikeSA) assemble(d Datagram, m *wire.Message) (c *content, ok bool, err
 	}
 	c, err = collect(inner)
 	return c, true, err
+}
+
+// beginAssembly starts to put a message together.
+func (sa *ikeSA) beginAssembly(h wire.Header, f *wire.Fragment) *assembly {
+	a := &assembly{id: h.MessageID, response: h.Response, exchange: h.Exchange, chunks: make([][]byte, f.Total), missing: int(f.Total)}
+	if !h.Response {
+		a.until = sa.end.now.Add(fragmentTime)
+	}
+	sa.fragments.partial = append(sa.fragments.partial, a)
+	sa.awaitFragments()
+	return a
+}
+
+// awaitFragments sets when the rest of a request is late.
+func (sa *ikeSA) awaitFragments() {
+	var first time.Time
+	for _, a := range sa.fragments.partial {
+		first = earlier(first, a.until)
+	}
+	sa.timers[timerFragments] = first
 }
 
 // add keeps a chunk, which may be empty.
@@ -178,28 +216,23 @@ func (sa *ikeSA) charge(a *assembly, n int) bool {
 }
 
 // forget ends the wait for the rest of a message.
-func (sa *ikeSA) forget(place **assembly) {
-	if *place == nil {
-		return
-	}
-	sa.end.strangers -= (*place).charged
-	if place == &sa.fragments.request {
-		sa.timers[timerFragments] = zeroTime
-	}
-	*place = nil
+func (sa *ikeSA) forget(a *assembly) {
+	sa.end.strangers -= a.charged
+	sa.fragments.partial = slices.DeleteFunc(sa.fragments.partial, func(other *assembly) bool { return other == a })
+	sa.awaitFragments()
 }
 
 // forgetFragments ends it for all messages.
 func (sa *ikeSA) forgetFragments() {
-	sa.forget(&sa.fragments.request)
-	sa.forget(&sa.fragments.answer)
+	for _, a := range slices.Clone(sa.fragments.partial) {
+		sa.forget(a)
+	}
 }
 
 // cameWhole ends it for a message that was sent again in one piece.
 func (sa *ikeSA) cameWhole(h wire.Header) {
-	place := sa.fragments.place(h.Response)
-	if a := *place; a != nil && a.id == h.MessageID {
-		sa.forget(place)
+	if a := sa.fragments.find(h); a != nil {
+		sa.forget(a)
 	}
 	if !h.Response {
 		sa.fragments.asked = 0
@@ -301,6 +334,11 @@ func (sa *ikeSA) splitSmaller(r *request) bool {
 
 // fragmentsLate is called when the rest of a request did not come.
 func (sa *ikeSA) fragmentsLate() {
-	sa.forget(&sa.fragments.request)
-	sa.event(Dropped, "fragments of a request whose rest did not come", "")
+	for _, a := range slices.Clone(sa.fragments.partial) {
+		if !a.until.IsZero() && !a.until.After(sa.end.now) {
+			sa.forget(a)
+			sa.event(Dropped, "fragments of a request whose rest did not come", "")
+		}
+	}
+	sa.awaitFragments()
 }

@@ -127,11 +127,11 @@ func TestFragmentsInAnyOrder(t *testing.T) {
 		s.deliver(list[order[2]])
 		s.want("answers when all are there", wire.INFORMATIONAL, true)
 		s.wantIdle("once")
-		if s.sa().fragments.request != nil || !s.sa().timers[timerFragments].IsZero() {
+		if len(s.sa().fragments.partial) > 0 || !s.sa().timers[timerFragments].IsZero() {
 			t.Error("something is left")
 		}
 		// The whole set again: one answer, for the first fragment, with the same bytes (RFC 7383 2.6.1).
-		answer := s.sa().win.answer[0]
+		answer := s.sa().win.in.answer(2)[0]
 		for _, i := range order {
 			s.deliver(list[i])
 			if got := len(s.sends); got != 0 && i != 0 || i == 0 && (got != 1 || !bytes.Equal(s.sends[0].Data, answer)) {
@@ -231,7 +231,7 @@ func TestHostileFragments(t *testing.T) {
 			c.send(s, list)
 			if c.gone {
 				s.wantEvent(c.name, Failed, "more than 65536 bytes")
-				if sa.fragments.request != nil || sa.isCurrent() {
+				if len(sa.fragments.partial) > 0 || sa.isCurrent() {
 					t.Error("it goes on")
 				}
 				return
@@ -239,7 +239,7 @@ func TestHostileFragments(t *testing.T) {
 			s.wantIdle("does not answer")
 			s.wantEvent(c.name, Dropped, c.reason)
 			kept := 0
-			if a := sa.fragments.request; a != nil {
+			for _, a := range sa.fragments.partial {
 				kept = len(a.chunks) - a.missing
 			}
 			if kept != c.kept {
@@ -293,7 +293,7 @@ func TestFragmentsAndWhole(t *testing.T) {
 	s.deliver(list[0])
 	s.deliver(s.seal(wire.INFORMATIONAL, 2, false, notes(6, 100)...))
 	s.want("answers the whole message", wire.INFORMATIONAL, true)
-	if s.sa().fragments.request != nil {
+	if len(s.sa().fragments.partial) > 0 {
 		t.Error("the fragment is kept")
 	}
 	s.deliver(list[1])
@@ -341,11 +341,11 @@ func TestFragmentsLate(t *testing.T) {
 	list := s.split(wire.INFORMATIONAL, 2, false, 300, notes(6, 100)...)
 	s.deliver(list[0])
 	s.pass(fragmentTime - time.Second)
-	if s.sa().fragments.request == nil {
+	if len(s.sa().fragments.partial) == 0 {
 		t.Fatal("forgotten too early")
 	}
 	s.pass(2 * time.Second)
-	if s.sa().fragments.request != nil {
+	if len(s.sa().fragments.partial) > 0 {
 		t.Fatal("not forgotten")
 	}
 	s.wantEvent("late", Dropped, "rest did not come")
@@ -443,7 +443,7 @@ func TestRequestInFragments(t *testing.T) {
 				s.deliver(b)
 			}
 		}
-		if s.installs() != 2 || s.sa().fragments.answer != nil {
+		if s.installs() != 2 || len(s.sa().fragments.partial) > 0 {
 			t.Fatalf("not established: %v", s.texts())
 		}
 		// The next one begins with what was learned; it is given up after the usual number of repetitions.

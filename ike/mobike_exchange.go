@@ -17,6 +17,14 @@ type informational struct{}
 func (informational) kind() wire.Exchange          { return wire.INFORMATIONAL }
 func (informational) clash(wish, *childSA) verdict { return accept }
 func (informational) abandon(*ikeSA)               {}
+func (informational) ofMOBIKE()                    {}
+
+// excludes: what one of them finds out may make the next one needless, and the peer is to hear of our addresses in the order of our
+// decisions.
+func (informational) excludes(other exchange) bool {
+	_, both := other.(interface{ ofMOBIKE() })
+	return both
+}
 
 // journey is the way that a request and its answer took.
 type journey struct {

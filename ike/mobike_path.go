@@ -151,10 +151,11 @@ func (sa *ikeSA) setPath(p natt.Path) {
 	}
 	sa.eachRelative(func(s *ikeSA) {
 		s.path = p
-		if r := s.win.out; r != nil {
+		for _, r := range s.win.out {
 			r.sends = 0
-			s.retransmit()
+			s.retransmit(r)
 		}
+		s.awaitAnswers()
 	})
 }
 
@@ -326,7 +327,7 @@ func (sa *ikeSA) depart(usual natt.Path) {
 	if sa.conn.RemoteHost == "" {
 		sa.event(PathChanged, fmt.Sprintf("our address %v is gone, we are now at %v", was, usual.Local), "")
 		sa.repath()
-		if sa.win.out == nil {
+		if !sa.isAsking() {
 			sa.enqueueFirst(&alive{})
 		}
 		return

@@ -72,7 +72,7 @@ func TestKeepAsks(t *testing.T) {
 	s.nextID = 1
 	s.request(wire.IKE_AUTH, append(s.auth(s.id, s.secret), s.childPayloads(1)...)...)
 	s.wantNotify("refuses the second", wire.IKE_AUTH, wire.AUTHENTICATION_FAILED)
-	if len(s.sends) != 1 || first.win.out == nil {
+	if len(s.sends) != 1 || !first.isAsking() {
 		t.Fatal("the first is not asked")
 	}
 	s.pass(s.cfg.Retransmit.wait(1) * 32)

@@ -119,6 +119,9 @@ func (x *rekeyIKE) clash(w wish, _ *childSA) verdict {
 	return accept
 }
 
+// excludes: what is asked of an IKE SA that gets a successor would not know which of the two it belongs to (RFC 7296 2.25.2).
+func (*rekeyIKE) excludes(exchange) bool { return true }
+
 func (x *rekeyIKE) reply(sa *ikeSA, c *content) {
 	if r := c.refusal(); r != nil {
 		x.refused(sa, r)
@@ -204,13 +207,17 @@ func (sa *ikeSA) descend(initiator bool, ours, theirs uint64, chosen suite.Propo
 // succeed hands everything over to a successor (RFC 7296 2.8).
 func (sa *ikeSA) succeed(next *ikeSA) {
 	sa.successor, next.predecessor = next, nil
-	if x, ok := sa.outstanding().(*rekeyIKE); ok && x.theirs == next {
+	if x, ok := find(sa, func(x *rekeyIKE) bool { return x.theirs == next }); ok {
 		x.theirs = nil
 	}
 	next.path, next.nat = sa.path, sa.nat
 	next.children, sa.children = append(next.children, sa.children...), nil
 	for _, c := range next.children {
 		c.sa = next
+	}
+	if next.initiator && sa.win.announced > 1 {
+		// The peer knows windows.
+		next.enqueue(&announce{})
 	}
 	next.win.queue = append(next.win.queue, sa.win.queue...)
 	next.win.deferred = append(next.win.deferred, sa.win.deferred...)
@@ -300,7 +307,7 @@ func (sa *ikeSA) answerRekeyIKE(c *content) []wire.Payload {
 	if next == nil {
 		return notifyOf(wire.NO_PROPOSAL_CHOSEN)
 	}
-	if x, both := sa.outstanding().(*rekeyIKE); both {
+	if x, both := find(sa, func(*rekeyIKE) bool { return true }); both {
 		// Which one stays is known when our own answer comes (RFC 7296 2.8.2).
 		x.theirs = next
 	} else {

@@ -20,6 +20,7 @@ type ikeSA struct {
 	spiI, spiR uint64
 	path       natt.Path
 	asked      natt.Path // where the peer's current request came from
+	askedID    uint32    // and its number
 	nat        natt.Situation
 	mob        *mobility // nil without MOBIKE
 	state      state
@@ -291,7 +292,7 @@ func (sa *ikeSA) probe() {
 	}
 	next := sa.heard.Add(sa.conn.DPDDelay)
 	if !next.After(sa.end.now) {
-		if sa.win.out == nil {
+		if !sa.isAsking() {
 			sa.enqueueFirst(&alive{})
 		}
 		next = sa.end.now.Add(sa.conn.DPDDelay)

@@ -115,7 +115,7 @@ func newScript(t *testing.T, change func(*Config)) *script {
 		Rand: s.rand, Datapath: s, Secrets: testSecrets(t, "secret"), Retransmit: Retransmit{Timeout: time.Second, Base: 2, Tries: 3},
 		Connections: []*Connection{{
 			Name: "c", RemoteHost: "192.0.2.2", LocalPort: 500, RemotePort: 500, LocalID: testID("@us"), RemoteID: testPattern("@peer"),
-			Proposals: testProposal(suite.IKE, testIKE),
+			Proposals: testProposal(suite.IKE, testIKE), Window: 1,
 			Children: []*Child{{Name: "net", LocalTS: testSpec("10.1.0.0/16"), RemoteTS: testSpec("10.2.0.0/16"),
 				Proposals: testProposal(suite.ESP, testESP), StartAction: Trap}},
 		}},

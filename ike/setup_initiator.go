@@ -270,7 +270,7 @@ func (s *expectInitReply) accept(sa *ikeSA, d Datagram, h wire.Header, c *conten
 	sa.spiR, sa.nat = h.SPIr, nat
 	sa.fragments.agreed = announcesFragments(sa.conn) && c.notify(wire.IKEV2_FRAGMENTATION_SUPPORTED) != nil
 	sa.timers[timerGiveUp] = zeroTime
-	first := sa.answered().messages[0]
+	first := sa.answered(0).messages[0]
 	// Port 4500 from here on, both ends (RFC 7296 2.23).
 	sa.path = sa.path.Float()
 	signed := append(clone(first), c.nonce.Data...)

@@ -204,13 +204,13 @@ func (e *Endpoint) acceptInit(d Datagram, h wire.Header, c *content, nat natt.Si
 	response := wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, true), payloads)
 	s := &expectAuth{signed: append(response, in.nonceI...), signedByPeer: append(clone(d.Data), nonce...), candidates: conns}
 	sa.state = s
-	sa.win.expect, sa.win.answer = 1, [][]byte{s.signed[:len(response):len(response)]}
+	sa.win.in.keep(0, [][]byte{s.signed[:len(response):len(response)]})
 	sa.timers[timerGiveUp] = e.now.Add(halfOpenTime)
 	sa.initial = initialKey{h.SPIi, d.Path.Remote}
 	e.initial[sa.initial] = sa
 	sa.unproven = true
 	e.halfOpen.add(source(d.Path.Remote.Addr()))
-	e.sendAll(d.Path, sa.win.answer)
+	e.sendAll(d.Path, sa.win.in.answer(0))
 }
 
 // again takes the first message once more. The same bytes get the same answer (RFC 7296 2.1); so do those with a cookie that we
@@ -225,7 +225,7 @@ func (s *expectAuth) again(sa *ikeSA, d Datagram) {
 		}
 		s.signedByPeer = append(clone(d.Data), nonce...)
 	}
-	sa.end.sendAll(d.Path, sa.win.answer)
+	sa.end.sendAll(d.Path, sa.win.in.answer(0))
 }
 
 // silence ends the wait for IKE_AUTH.
@@ -245,7 +245,7 @@ func (s *expectAuth) message(sa *ikeSA, d Datagram, m *wire.Message) {
 		return
 	}
 	// The request is authentic as far as the key exchange goes; it came by port 4500 after the float.
-	sa.path, sa.asked = d.Path, d.Path
+	sa.path, sa.asked, sa.askedID = d.Path, d.Path, m.Header.MessageID
 	sa.heard = sa.end.now
 	if err == nil && c.idi != nil && c.auth == nil {
 		// That is how a peer asks for EAP (RFC 7296 2.16).
@@ -315,11 +315,12 @@ func (s *expectAuth) authenticate(sa *ikeSA, c *content) {
 	}
 	sa.establish()
 	payloads := []wire.Payload{&wire.ID{Responder: true, ID: local, Raw: body}, &wire.Auth{Method: wire.AuthSharedKey, Data: auth}}
+	payloads = append(payloads, sa.announceWindow()...)
+	sa.takeWindow(c)
 	payloads = append(payloads, sa.answerChildAuth(c)...)
 	if sa.mob != nil {
 		payloads = append(payloads, sa.announceMobility()...)
 	}
-	sa.win.expect = 1
 	sa.reply(wire.IKE_AUTH, payloads)
 	sa.end.keeperOf(conn).succeeded(sa)
 }
@@ -422,7 +423,7 @@ func (e *Endpoint) refuseSecond(sa *ikeSA) bool {
 	if sa.conn.Unique != UniqueKeep || first == nil {
 		return false
 	}
-	if first.win.out == nil {
+	if !first.isAsking() {
 		first.enqueueFirst(&alive{})
 		e.touch(first)
 	}

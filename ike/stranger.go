@@ -100,7 +100,7 @@ func (e *Endpoint) sendsUnder(spi []byte, p natt.Path) *ikeSA {
 // of late.
 func (sa *ikeSA) askAlive() bool {
 	now := sa.end.now
-	if !sa.isCurrent() || sa.win.out != nil || now.Before(sa.nextHint) {
+	if !sa.isCurrent() || sa.isAsking() || now.Before(sa.nextHint) {
 		return false
 	}
 	sa.nextHint = now.Add(hintInterval)

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -9,18 +10,18 @@ import (
 )
 
 // window numbers the messages of an IKE SA, repeats what is unanswered and answers what is repeated (RFC 7296
-// 2.1-2.3). Its size is one request in each direction.
+// 2.1-2.3).
 type window struct {
-	// Ours: the number of the next request, the one that is unanswered, and what waits for its turn.
+	// Ours: the number of the next request, those that are unanswered in their order, and what waits for its turn.
 	nextID uint32
-	out    *request
+	out    []*request
 	queue  []exchange
 	// deferred exchanges wait until a time of their own before they join the queue.
 	deferred []deferred
+	// announced is how many requests at once the peer promised to take, size how many it gets; 0 is 1.
+	announced, size uint32
 
-	// Theirs: the number their next request has, and the answer to the one before it.
-	expect uint32
-	answer [][]byte
+	in inbox
 }
 
 // request is a request of ours that waits for its answer.
@@ -33,8 +34,9 @@ type request struct {
 	payloads []wire.Payload
 	// exchange is nil while the IKE SA is set up.
 	exchange exchange
-	// sends counts transmissions.
+	// sends counts transmissions; due is when the next one is made.
 	sends int
+	due   time.Time
 	// along are the paths that it was sent along. searching: it was sent to find one that works.
 	along     []natt.Path
 	searching bool
@@ -72,17 +74,22 @@ func (sa *ikeSA) ask(kind wire.Exchange, id uint32, payloads []wire.Payload, x e
 	sa.transmit(&request{id: id, messages: sa.seal(kind, id, false, payloads), kind: kind, payloads: payloads, exchange: x})
 }
 
-// transmit sends a new request and starts to wait for its answer.
+// transmit sends a new request and starts to wait for its answer. A first message may change while it is unanswered, for a
+// cookie or another group (RFC 7296 2.2).
 func (sa *ikeSA) transmit(r *request) {
-	sa.win.out = r
-	sa.retransmit()
+	if sa.request(r.id) != nil {
+		sa.win.out = nil
+	}
+	sa.win.out = append(sa.win.out, r)
+	sa.win.nextID = r.id + 1
+	sa.retransmit(r)
+	sa.awaitAnswers()
 }
 
-// retransmit sends the unanswered request once more, to wherever the peer is now.
-func (sa *ikeSA) retransmit() {
-	r := sa.win.out
+// retransmit sends an unanswered request once more, to wherever the peer is now.
+func (sa *ikeSA) retransmit(r *request) {
 	r.sends++
-	sa.timers[timerRetransmit] = sa.end.now.Add(sa.patience(r.sends))
+	r.due = sa.end.now.Add(sa.patience(r.sends))
 	for _, p := range sa.waysOf(r) {
 		if !slices.Contains(r.along, p) {
 			r.along = append(r.along, p)
@@ -91,30 +98,51 @@ func (sa *ikeSA) retransmit() {
 	}
 }
 
-// unanswered is called when the answer did not come in time.
+// awaitAnswers sets when the next request is repeated.
+func (sa *ikeSA) awaitAnswers() {
+	var first time.Time
+	for _, r := range sa.win.out {
+		first = earlier(first, r.due)
+	}
+	sa.timers[timerRetransmit] = first
+}
+
+// unanswered is called when an answer did not come in time.
 func (sa *ikeSA) unanswered() {
-	if sa.win.out == nil {
-		return
+	for _, r := range sa.win.out {
+		switch {
+		case r.due.After(sa.end.now):
+			continue
+		case sa.splitSmaller(r):
+		case r.sends > sa.schedule().Tries:
+			sa.state.silence(sa)
+			return
+		}
+		sa.retransmit(r)
 	}
-	if sa.splitSmaller(sa.win.out) {
-		sa.retransmit()
-		return
-	}
-	if sa.win.out.sends > sa.schedule().Tries {
-		sa.state.silence(sa)
-		return
-	}
-	sa.retransmit()
+	sa.awaitAnswers()
 }
 
 // answered ends the wait for an answer.
-func (sa *ikeSA) answered() *request {
-	r := sa.win.out
-	sa.win.out = nil
-	sa.win.nextID = r.id + 1
-	sa.timers[timerRetransmit] = zeroTime
+func (sa *ikeSA) answered(id uint32) *request {
+	r := sa.request(id)
+	sa.win.out = slices.DeleteFunc(sa.win.out, func(other *request) bool { return other == r })
+	sa.awaitAnswers()
 	return r
 }
+
+// request is the unanswered request with a number, or nil.
+func (sa *ikeSA) request(id uint32) *request {
+	for _, r := range sa.win.out {
+		if r.id == id {
+			return r
+		}
+	}
+	return nil
+}
+
+// isAsking reports whether a request is unanswered.
+func (sa *ikeSA) isAsking() bool { return len(sa.win.out) > 0 }
 
 // enqueue adds an exchange to what we want of the peer.
 func (sa *ikeSA) enqueue(x exchange) {
@@ -149,9 +177,13 @@ func (sa *ikeSA) resume() {
 	sa.win.deferred = kept
 }
 
-// pump starts the next exchange, if the window is open.
+// pump starts the next exchanges, as far as the window is open.
 func (sa *ikeSA) pump() {
-	for sa.isEstablished() && sa.win.out == nil && len(sa.win.queue) > 0 {
+	for sa.isEstablished() && len(sa.win.queue) > 0 && sa.win.mayAsk(sa.win.queue[0]) {
+		if sa.win.nextID >= hardNumber && sa.isCurrent() {
+			sa.spent()
+			continue
+		}
 		x := sa.win.queue[0]
 		sa.win.queue = sa.win.queue[1:]
 		payloads, wanted := x.request(sa)
@@ -160,16 +192,33 @@ func (sa *ikeSA) pump() {
 			continue
 		}
 		sa.ask(x.kind(), sa.win.nextID, payloads, x)
+		if sa.win.nextID == softNumber {
+			sa.startRekey()
+		}
 	}
 }
 
-// abandonOutstanding forgets the request that is under way.
+// mayAsk reports whether there is room for an exchange beside those that are unanswered: request X has to wait for the answers to
+// all requests up to X-size (RFC 7296 2.3). What waits behind it waits too, so that everything keeps its order.
+func (w *window) mayAsk(x exchange) bool {
+	if len(w.out) == 0 {
+		return true
+	}
+	if w.nextID-w.out[0].id >= max(w.size, 1) {
+		return false
+	}
+	return !slices.ContainsFunc(w.out, func(r *request) bool { return excludes(x, r.exchange) || excludes(r.exchange, x) })
+}
+
+// abandonOutstanding forgets the requests that are under way.
 func (sa *ikeSA) abandonOutstanding() {
-	r := sa.win.out
+	out := sa.win.out
 	sa.win.out = nil
 	sa.timers[timerRetransmit] = zeroTime
-	if r != nil && r.exchange != nil {
-		r.exchange.abandon(sa)
+	for _, r := range out {
+		if r.exchange != nil {
+			r.exchange.abandon(sa)
+		}
 	}
 }
 
@@ -185,18 +234,34 @@ func (sa *ikeSA) abandonQueued() {
 	sa.timers[timerDeferred] = zeroTime
 }
 
-// outstanding is the exchange that waits for its answer, or nil.
-func (sa *ikeSA) outstanding() exchange {
-	if sa.win.out == nil {
-		return nil
+// underWay returns the exchanges that wait for their answers.
+func (sa *ikeSA) underWay() iter.Seq[exchange] {
+	return func(yield func(exchange) bool) {
+		for _, r := range sa.win.out {
+			if r.exchange != nil && !yield(r.exchange) {
+				return
+			}
+		}
 	}
-	return sa.win.out.exchange
+}
+
+// find returns an exchange of a kind that waits for its answer and for which match is true; ok is false if there is none.
+func find[X exchange](sa *ikeSA, match func(X) bool) (x X, ok bool) {
+	for any := range sa.underWay() {
+		if x, ok = any.(X); ok && match(x) {
+			return x, true
+		}
+	}
+	var none X
+	return none, false
 }
 
 // hasExchange reports whether an exchange for which match is true is under way or waits.
 func (sa *ikeSA) hasExchange(match func(exchange) bool) bool {
-	if x := sa.outstanding(); x != nil && match(x) {
-		return true
+	for x := range sa.underWay() {
+		if match(x) {
+			return true
+		}
 	}
 	for _, x := range sa.win.queue {
 		if match(x) {

@@ -65,6 +65,17 @@ var operations = []operation{
 	{"5 ms to a minute pass", 0, func(s *scene, _ *Host, how byte) {
 		s.Run(5*time.Millisecond + time.Duration(how)*time.Duration(how)*time.Millisecond)
 	}},
+	{"several things at once", 4, func(_ *scene, h *Host, how byte) {
+		for i, name := range []string{child, other, moreName(0), moreName(1), moreName(2), ""} {
+			if how>>i&1 == 1 {
+				h.Rekey(conn, name)
+			}
+		}
+		if how>>6 == 3 {
+			h.Terminate(conn, other)
+			h.Initiate(conn, other)
+		}
+	}},
 }
 
 // byLot draws an operation by its weight, a host and an argument, and lets it happen.

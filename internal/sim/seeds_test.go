@@ -57,7 +57,7 @@ func disorder(t *testing.T, seed uint64) *scene {
 }
 
 // worlds is how many variants of the reference case there are for disorderly.
-const worlds = 32
+const worlds = 128
 
 // disorderly is the reference case, or one of the others, by the seed.
 func disorderly(t *testing.T, seed uint64) *scene {
@@ -77,7 +77,11 @@ func disorderly(t *testing.T, seed uint64) *scene {
 			a.esp, b.esp = []string{"aes128gcm16"}, []string{"aes128gcm16"}
 		case 4: // messages are large
 			a.large, b.large = true, true
+		case 5: // more children, and the usual window
+			a.more, b.more = 3, 3
 		}
+		windows := [...][2]int{{0, 0}, {0, 1}, {2, 7}, {ike.MaxWindow, 0}}[seed/32%4]
+		a.window, b.window = windows[0], windows[1]
 	})
 	switch seed % 4 {
 	case 1:

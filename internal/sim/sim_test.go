@@ -54,6 +54,10 @@ type side struct {
 	fragmentation ike.Fragmentation
 	// second: there is another child, between networks next to these.
 	second bool
+	// more is the number of further children.
+	more int
+	// window is how many requests at once may be unanswered; 0 is the default.
+	window int
 }
 
 func orElse(text, fallback string) string {
@@ -97,7 +101,7 @@ func (s side) config() Config {
 			Name: conn, RemoteHost: s.peer, LocalPort: 500, RemotePort: 500,
 			LocalID: must(ident.Parse(s.id)), RemoteID: must(ident.ParsePattern(s.peerID)),
 			Proposals: proposals(suite.IKE, s.ike, "aes128gcm16-prfsha256-x25519"),
-			DPDDelay:  max(dpd, 0), Unique: s.unique, ReauthTime: s.reauth, OverTime: time.Hour, Fragmentation: s.fragmentation,
+			DPDDelay:  max(dpd, 0), Unique: s.unique, ReauthTime: s.reauth, OverTime: time.Hour, Fragmentation: s.fragmentation, Window: s.window,
 			Children: []*ike.Child{{
 				Name: child, LocalTS: locals, RemoteTS: fars,
 				Proposals: proposals(suite.ESP, esp, "aes128gcm16-x25519"), StartAction: s.start, CloseAction: s.closeAction,
@@ -112,7 +116,22 @@ func (s side) config() Config {
 		another.LocalTS, another.RemoteTS = nextTo(first.LocalTS), nextTo(first.RemoteTS)
 		c.Connections[0].Children = append(c.Connections[0].Children, &another)
 	}
+	for n := range s.more {
+		first := c.Connections[0].Children[0]
+		another := *first
+		another.Name = moreName(n)
+		another.LocalTS, another.RemoteTS = further(s.local, n), further(s.far, n)
+		c.Connections[0].Children = append(c.Connections[0].Children, &another)
+	}
 	return c
+}
+
+// moreName is the name of one of the further children.
+func moreName(n int) string { return fmt.Sprint("more-", n) }
+
+// further is 10.103.1.0/24 and so on for 10.103.0.0/24.
+func further(text string, n int) []ts.Spec {
+	return []ts.Spec{must(ts.ParseSpec(strings.Replace(text, ".0.0/24", fmt.Sprintf(".%d.0/24", 2*n+1), 1)))}
 }
 
 // nextTo is 10.203.0.0/24 for 10.103.0.0/24, and so on.

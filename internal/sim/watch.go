@@ -31,12 +31,18 @@ type saKey struct {
 
 // watched is what was seen of an IKE SA at one end.
 type watched struct {
-	requests bool
-	id       uint32 // of the last request
-	request  map[fragment][]byte
+	// asked are the requests so far, by number; the lowest of those that are unanswered is at most a window below the next.
+	asked   map[uint32]*asked
+	next    uint32
+	most    int // that were unanswered at once
+	answers map[uint32]map[fragment][]byte
+	ivs     map[string]uint64 // the message that each initialisation vector was used for
+}
+
+// asked is a request.
+type asked struct {
+	parts    map[fragment][]byte
 	answered bool
-	answers  map[uint32]map[fragment][]byte
-	ivs      map[string]uint64 // the message that each initialisation vector was used for
 }
 
 // fragment is which part of a message a datagram is: number of total, both 0 for a whole message.
@@ -81,7 +87,7 @@ func newWatcher() watcher {
 func (w *watcher) sa(h *Host, spi uint64) *watched {
 	k := saKey{h, spi}
 	if w.sas[k] == nil {
-		w.sas[k] = &watched{answers: make(map[uint32]map[fragment][]byte), ivs: make(map[string]uint64)}
+		w.sas[k] = &watched{asked: make(map[uint32]*asked), answers: make(map[uint32]map[fragment][]byte), ivs: make(map[string]uint64)}
 	}
 	return w.sas[k]
 }
@@ -134,27 +140,67 @@ func (w *watcher) vector(h *Host, s *watched, data []byte, at int) {
 	s.ivs[iv] = sum
 }
 
-// sendsRequest: one request at a time, numbered 0, 1, 2 ..., and the same bytes when it is repeated (RFC 7296 2.1-2.3).
+// sendsRequest: requests are numbered 0, 1, 2 ..., no more are unanswered at once than both ends agreed to, and a request has the
+// same bytes when it is repeated (RFC 7296 2.1-2.3).
 func (s *watched) sendsRequest(h *Host, m wire.Header, data []byte) {
-	same, f := s.requests && m.MessageID == s.id, fragmentOf(m, data)
+	f, r := fragmentOf(m, data), s.asked[m.MessageID]
 	switch {
-	case !s.requests && m.MessageID != 0:
-		h.w.fail("%s begins with message ID %d", h.Name, m.MessageID)
-	case same && m.Exchange == wire.IKE_SA_INIT:
+	case r == nil && m.MessageID != s.next:
+		h.w.fail("%s sends request %d, the next one is %d", h.Name, m.MessageID, s.next)
+	case r == nil:
+		if first := s.unanswered(); m.MessageID-first >= h.w.window() {
+			h.w.fail("%s sends request %d while %d is unanswered", h.Name, m.MessageID, first)
+		}
+	case m.Exchange == wire.IKE_SA_INIT:
 		// It may change, for a cookie or another group (RFC 7296 2.2).
-	case same && shrinks(s.request, f):
+	case shrinks(r.parts, f):
 		h.w.fail("%s repeats request %d in fewer fragments", h.Name, m.MessageID)
-	case same && differs(s.request, f, data):
+	case differs(r.parts, f, data):
 		h.w.fail("%s repeats request %d with other bytes", h.Name, m.MessageID)
-	case s.requests && !same && m.MessageID != s.id+1:
-		h.w.fail("%s sends request %d after %d", h.Name, m.MessageID, s.id)
-	case s.requests && !same && !s.answered:
-		h.w.fail("%s sends request %d while %d is unanswered", h.Name, m.MessageID, s.id)
 	}
-	if !same {
-		s.answered, s.request = false, map[fragment][]byte{f: data}
+	if r == nil {
+		r = &asked{parts: map[fragment][]byte{f: data}}
+		s.asked[m.MessageID] = r
+		s.next = m.MessageID + 1
+		s.most = max(s.most, s.open())
 	}
-	s.requests, s.id = true, m.MessageID
+}
+
+// unanswered is the lowest number that is not answered.
+func (s *watched) unanswered() uint32 {
+	first := s.next
+	for id, r := range s.asked {
+		if !r.answered {
+			first = min(first, id)
+		}
+	}
+	return first
+}
+
+// open counts the requests that are not answered.
+func (s *watched) open() int {
+	n := 0
+	for _, r := range s.asked {
+		if !r.answered {
+			n++
+		}
+	}
+	return n
+}
+
+// window is how many requests an end may have unanswered: the least that a host takes.
+func (w *World) window() uint32 {
+	n := uint32(ike.MaxWindow)
+	for _, h := range w.hosts {
+		for _, c := range h.cfg.Connections {
+			if c.Window == 0 {
+				n = min(n, ike.DefaultWindow)
+			} else {
+				n = min(n, uint32(c.Window))
+			}
+		}
+	}
+	return n
 }
 
 // sendsAnswer: a repeated request gets the same answer, byte by byte (RFC 7296 2.1).
@@ -183,8 +229,8 @@ func (w *watcher) arrives(h *Host, data []byte) {
 	if m.Initiator {
 		own = m.SPIr
 	}
-	if s := w.sas[saKey{h, own}]; s != nil && s.requests && s.id == m.MessageID {
-		s.answered = true
+	if s := w.sas[saKey{h, own}]; s != nil && s.asked[m.MessageID] != nil {
+		s.asked[m.MessageID].answered = true
 	}
 }
 
