@@ -32,6 +32,14 @@ func TestNoAllocations(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
+			"SealPadded": func() {
+				first, _ := o.Reserve(1)
+				o.SealPadded(train, 100, n, first)
+			},
+			"SealTransport": func() {
+				first, _ := o.Reserve(1)
+				o.SealTransport(train, 100, 17, first)
+			},
 			"a refused Open": func() {
 				seal(1)
 				train[stride-1] ^= 1

@@ -1,4 +1,4 @@
-// Package esp protects IP packets with ESP in tunnel mode (RFC 4303), one SA in one direction at a time.
+// Package esp protects IP packets with ESP (RFC 4303), in tunnel mode and in transport mode, one SA in one direction at a time.
 //
 // An Outbound hands out sequence numbers and seals packets; an Inbound opens them; Slots finds the
 // Inbound of an SPI with one atomic load. A packet looks like this (RFC 4303 2):

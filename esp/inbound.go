@@ -15,6 +15,8 @@ type InboundConfig struct {
 	ESN    bool // 64-bit extended sequence numbers were agreed
 	Window int  // size of the replay window, MinWindow to MaxWindow packets; 0: DefaultWindow
 	Limits Limits
+	// Transport: packets carry what follows an IP header, in place of an IP packet.
+	Transport bool
 }
 
 // Inbound is an SA in the receiving direction. A packet passes three steps: its number is checked, it is
@@ -29,6 +31,7 @@ type Inbound struct {
 	esn    bool
 	limits Limits
 	minLen int
+	unwrap func(plain []byte) (inner []byte, next byte, drop Drop)
 
 	mu     sync.Mutex
 	window window
@@ -41,11 +44,16 @@ type Inbound struct {
 
 // NewInbound makes an SA that has received nothing yet.
 func NewInbound(c InboundConfig) *Inbound {
-	return &Inbound{
+	i := &Inbound{
 		spi: c.SPI, cipher: c.Cipher, esn: c.ESN, limits: c.Limits,
 		minLen: headerLen + c.Cipher.IVLen() + trailerLen + c.Cipher.TagLen(),
+		unwrap: unwrapTunnel,
 		window: newWindow(c.Window),
 	}
+	if c.Transport {
+		i.unwrap = unwrapTransport
+	}
+	return i
 }
 
 // SPI is the SPI the packets bear.
@@ -54,8 +62,11 @@ func (i *Inbound) SPI() uint32 { return i.spi }
 // Opened is what became of a packet.
 type Opened struct {
 	// Inner is the inner IP packet, inside the bytes given to Open and as long as its header says; nil if
-	// the packet was refused. Its version, header length and total length have been checked, no more.
+	// the packet was refused. Its version, header length and total length have been checked, no more. In
+	// transport mode it is what follows the IP header, all unchecked.
 	Inner []byte
+	// Next is the next header: the protocol of Inner.
+	Next byte
 	// Newest says that the packet authenticated and that no packet with a higher sequence number did
 	// before it. Only such a packet may tell that the peer's address has changed: an old one may have been
 	// held back by an attacker (RFC 7296 2.23).
@@ -81,7 +92,7 @@ func (i *Inbound) Open(pkt []byte) (Opened, error) {
 		i.mu.Lock()
 		i.mark(&o)
 		i.mu.Unlock()
-		i.unwrap(&o)
+		i.open(&o)
 	}
 	return o, o.Err
 }
@@ -113,7 +124,7 @@ func (i *Inbound) OpenTrain(train []byte, stride int, out []Opened) []Opened {
 	}
 	i.mu.Unlock()
 	for k := range opened {
-		i.unwrap(&opened[k])
+		i.open(&opened[k])
 	}
 	return out
 }
@@ -173,17 +184,17 @@ func (i *Inbound) mark(o *Opened) {
 	i.bytes.Add(uint64(len(o.Inner)))
 }
 
-// unwrap reduces the plaintext in o.Inner to the inner packet.
-func (i *Inbound) unwrap(o *Opened) {
+// open reduces the plaintext in o.Inner to the inner packet.
+func (i *Inbound) open(o *Opened) {
 	if o.Err != nil {
 		return
 	}
-	inner, drop := unwrap(o.Inner)
+	inner, next, drop := i.unwrap(o.Inner)
 	if drop != 0 {
 		i.drop(o, drop)
 		return
 	}
-	o.Inner = inner
+	o.Inner, o.Next = inner, next
 }
 
 func (i *Inbound) drop(o *Opened, d Drop) {

@@ -119,17 +119,33 @@ func (o *Outbound) plainLen(n int) int {
 // packet; its capacity must reach PacketLen(n), and nothing beyond that is touched. seq is a number from
 // Reserve that was not used before. The inner packet must be IPv4 or IPv6: for anything else the result is
 // nil and nothing may be sent.
-func (o *Outbound) Seal(buf []byte, n int, seq uint64) []byte {
+func (o *Outbound) Seal(buf []byte, n int, seq uint64) []byte { return o.SealPadded(buf, n, n, seq) }
+
+// SealPadded is Seal with zeros behind the inner packet until it is padded bytes long, for traffic flow confidentiality (RFC
+// 4303 2.7). The capacity of buf must reach PacketLen(padded).
+func (o *Outbound) SealPadded(buf []byte, n, padded int, seq uint64) []byte {
 	if n < 1 {
 		return nil
 	}
+	next := byte(nextIPv4)
 	switch buf[o.headLen] >> 4 {
 	case 4:
-		return o.seal(buf, n, seq, nextIPv4)
 	case 6:
-		return o.seal(buf, n, seq, nextIPv6)
+		next = nextIPv6
+	default:
+		return nil
 	}
-	return nil
+	if padded > n {
+		clear(buf[o.headLen+n : o.headLen+padded])
+		n = padded
+	}
+	return o.seal(buf, n, seq, next)
+}
+
+// SealTransport makes a transport mode packet (RFC 4303 3.1.1): buf holds HeadLen bytes of room and then n bytes, n >= 0, of what
+// followed the IP header, which says that it is of protocol next. Else it is as Seal.
+func (o *Outbound) SealTransport(buf []byte, n int, next byte, seq uint64) []byte {
+	return o.seal(buf, n, seq, next)
 }
 
 // SealDummy makes a packet that carries n bytes of zeros, n >= 0, and that the peer drops in silence

@@ -7,25 +7,35 @@ const (
 	ipv6Len    = 40
 )
 
-// unwrap takes the inner packet out of an authentic plaintext: payload, padding, pad length, next header. The
+// unwrapTransport takes what is carried out of an authentic plaintext: payload, padding, pad length, next header. The
 // sender holds the key, but is not trusted to be right.
-func unwrap(plain []byte) ([]byte, Drop) {
+func unwrapTransport(plain []byte) (payload []byte, next byte, drop Drop) {
 	if len(plain) < trailerLen {
-		return nil, ErrShort
+		return nil, 0, ErrShort
 	}
 	end := len(plain) - trailerLen
-	padLen, next := int(plain[end]), plain[end+1]
+	padLen := int(plain[end])
+	next = plain[end+1]
 	if next == nextDummy { // RFC 4303 2.6: dropped without prejudice, and nothing else in it need be right
-		return nil, ErrDummy
+		return nil, 0, ErrDummy
 	}
 	if padLen > end {
-		return nil, ErrPadding
+		return nil, 0, ErrPadding
 	}
-	payload, padding := plain[:end-padLen], plain[end-padLen:end]
+	payload, padding := plain[:end-padLen:end-padLen], plain[end-padLen:end]
 	for k, b := range padding { // RFC 4303 2.4
 		if int(b) != k+1 {
-			return nil, ErrPadding
+			return nil, 0, ErrPadding
 		}
+	}
+	return payload, next, 0
+}
+
+// unwrapTunnel does so with the IP packet of tunnel mode.
+func unwrapTunnel(plain []byte) (inner []byte, next byte, drop Drop) {
+	payload, next, drop := unwrapTransport(plain)
+	if drop != 0 {
+		return nil, 0, drop
 	}
 	var n int
 	switch next {
@@ -34,13 +44,13 @@ func unwrap(plain []byte) ([]byte, Drop) {
 	case nextIPv6:
 		n = ipv6TotalLen(payload)
 	default:
-		return nil, ErrNextHeader
+		return nil, 0, ErrNextHeader
 	}
 	if n == 0 || n > len(payload) {
-		return nil, ErrInner
+		return nil, 0, ErrInner
 	}
 	// What follows the packet's own length is TFC padding (RFC 4303 2.7).
-	return payload[:n:n], 0
+	return payload[:n:n], next, 0
 }
 
 // ipv4Len is the total length an IPv4 header claims, 0 if it is none.

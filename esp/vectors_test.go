@@ -143,7 +143,7 @@ func TestVectorsCapturedCBC(t *testing.T) {
 		esp := frame[14+20:] // Ethernet, IPv4
 		body := esp[headerLen+aes.BlockSize : len(esp)-12]
 		cipher.NewCBCDecrypter(block, esp[headerLen:headerLen+aes.BlockSize]).CryptBlocks(body, body)
-		inner, drop := unwrap(body)
+		inner, _, drop := unwrapTunnel(body)
 		if drop != 0 || len(inner) != 84 || inner[9] != 1 || sum16(inner[:20]) != 0xffff {
 			t.Errorf("packet %d: %v, %x", packets, drop, inner)
 		}
