@@ -103,6 +103,18 @@ func describeChild(w io.Writer, c *ike.Child) {
 		window = fmt.Sprintf("%d packets", c.ReplayWindow)
 	}
 	row("replay window", "%s", window)
+	if c.Mode != ike.Tunnel {
+		row("mode", "%s, if the peer agrees", c.Mode)
+	}
+	if c.Inactivity > 0 {
+		row("closed when idle", "after %s", span(c.Inactivity))
+	}
+	switch {
+	case c.TFCPadding == ike.TFCPathMTU:
+		row("packets padded", "to the longest that the path carries")
+	case c.TFCPadding > 0:
+		row("packets padded", "to %d bytes", c.TFCPadding)
+	}
 	row("DSCP copied", "%s", directionWords[c.CopyDSCP])
 	if c.Priority > 0 {
 		row("priority", "%d", maxPriority+1-c.Priority)

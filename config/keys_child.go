@@ -70,6 +70,11 @@ var childKeys = []key[child]{
 	{name: "dpd_action", set: func(c *child, v string) error { return setAction(&c.DPDAction, v) }},
 	{name: "replay_window", set: setReplayWindow},
 	{name: "priority", set: setPriority},
+	{name: "inactivity", set: func(c *child, v string) (err error) {
+		c.Inactivity, err = parseTime(v)
+		return err
+	}},
+	{name: "tfc_padding", set: setTFCPadding},
 	{name: "copy_dscp", set: setCopyDSCP},
 
 	{name: "ah_proposals", refused: "AH protects the outer addresses and cannot cross a NAT; use esp_proposals, which authenticate as well"},
@@ -79,7 +84,6 @@ var childKeys = []key[child]{
 	{name: "policies", same: "yes", refused: "without its policies no traffic would enter the tunnel"},
 	{name: "policies_fwd_out", same: "no", ignored: kernelOnly},
 	{name: "ipcomp", same: "no", ignored: "compression is not negotiated, packets are sent as they are"},
-	{name: "inactivity", same: "0", ignored: "a Child SA without traffic stays up"},
 	{name: "reqid", same: "0", ignored: kernelOnly},
 	{name: "interface", refused: kernelOnly + "; traffic selectors alone decide what enters the tunnel"},
 	{name: "mark_in", same: "0 0/0 0/0x0 0/0x00000000 0x0/0x0", refused: kernelOnly + "; traffic selectors alone decide what enters the tunnel"},
@@ -91,7 +95,6 @@ var childKeys = []key[child]{
 	{name: "if_id_out", same: "0 0x0 0x00000000", refused: kernelOnly + "; traffic selectors alone decide what enters the tunnel"},
 	{name: "label", refused: "security labels are for IPsec in the kernel"},
 	{name: "label_mode", same: "system", ignored: "security labels are for IPsec in the kernel"},
-	{name: "tfc_padding", same: "0", refused: "padding that hides the length of packets is not implemented"},
 	{name: "per_cpu_sas", same: "no", ignored: kernelOnly},
 	{name: "hw_offload", same: "no", ignored: kernelOnly},
 	{name: "copy_df", same: "no", ignored: "datagrams to the peer are sent without DF, so that a tunnel works where path MTU discovery does not"},
@@ -107,11 +110,15 @@ func setAction(a *ike.Action, v string) error {
 	return err
 }
 
-func setMode(_ *child, v string) error {
+func setMode(c *child, v string) error {
 	switch v {
 	case "tunnel":
+		c.Mode = ike.Tunnel
 		return nil
-	case "transport", "transport_proxy", "beet", "pass", "drop":
+	case "transport":
+		c.Mode = ike.Transport
+		return nil
+	case "transport_proxy", "beet", "pass", "drop":
 		return wrong("mode = tunnel", "mode %s is not implemented", v)
 	}
 	return wrong("mode = tunnel", "%q is not a mode", v)
@@ -146,6 +153,18 @@ func setPriority(c *child, v string) error {
 	n, err := parseNumber(v, maxPriority)
 	if err == nil && n > 0 {
 		c.Priority = maxPriority + 1 - int(n)
+	}
+	return err
+}
+
+func setTFCPadding(c *child, v string) error {
+	if v == "mtu" {
+		c.TFCPadding = ike.TFCPathMTU
+		return nil
+	}
+	n, err := parseNumber(v, math.MaxUint16)
+	if err == nil {
+		c.TFCPadding = int(n)
 	}
 	return err
 }

@@ -168,3 +168,13 @@ func (l lender) Received(spi uint32) uint64 {
 	packets, _ := sa.esp.Stats()
 	return packets
 }
+
+// Sent counts the packets that were sent by the other direction of a Child SA.
+func (l lender) Sent(spi uint32) uint64 {
+	ch := l.c.children[spi]
+	if ch == nil || ch.out == nil {
+		return 0
+	}
+	packets, _ := ch.out.esp.Stats()
+	return packets
+}

@@ -24,6 +24,10 @@ const (
 	DropTooBig
 	// DropSuper is a superpacket that cannot be cut.
 	DropSuper
+	// DropFragment is a fragment for a Child SA in transport mode, which carries whole datagrams only (RFC 4303
+	// 3.3.4); DropHeader a packet for one with IP options or extension headers that belong in front of ESP.
+	DropFragment
+	DropHeader
 	// DropSendTooBig is a datagram that the kernel finds too big, DropSendUnreachable one without a way to the peer,
 	// DropSendNoBuffers one that it has no room for, DropSendDenied one that the firewall refuses; DropSendOther is
 	// any other error of sending.
@@ -72,7 +76,7 @@ const (
 
 var dropNames = [dropEnd]string{
 	DropNotIP: "out-not-ip", DropNoPolicy: "out-no-policy", DropNoSA: "out-no-sa", DropSpent: "out-spent",
-	DropTooBig: "out-too-big", DropSuper: "out-superpacket", DropSendTooBig: "send-too-big",
+	DropTooBig: "out-too-big", DropSuper: "out-superpacket", DropFragment: "out-fragment", DropHeader: "out-header", DropSendTooBig: "send-too-big",
 	DropSendUnreachable: "send-unreachable", DropSendNoBuffers: "send-no-buffers", DropSendDenied: "send-denied",
 	DropSendOther: "send-failed",
 	DropJunk:      "in-junk", DropReceive: "in-receive", DropUnknownSPI: "in-unknown-spi",

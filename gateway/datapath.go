@@ -95,9 +95,25 @@ type outboundSA struct {
 	esp         *esp.Outbound
 	pair        uint32 // the inbound SPI of the Child SA
 	copyDSCP    bool
+	bare        int // length of the IP header that is not sealed, in transport mode; else 0
+	tfc         int // up to which length packets are padded, as ike.Child.TFCPadding
 	route       atomic.Pointer[route]
 	soft, spent notice
 	flow        *flow // the control goroutine's
+}
+
+// maxPacket is the length of the longest packet that becomes at most room bytes of ESP.
+func (sa *outboundSA) maxPacket(room int) int { return sa.esp.MaxInner(room) + sa.bare }
+
+// padded is how long an inner packet of n bytes is to look (RFC 4303 2.7), where mtu is the longest that needs no fragments.
+func (sa *outboundSA) padded(n, mtu int) int {
+	switch {
+	case sa.tfc == 0:
+		return n
+	case sa.tfc == ike.TFCPathMTU:
+		return max(n, mtu)
+	}
+	return max(n, min(sa.tfc, mtu))
 }
 
 // inboundSA is an SA that packets are received on.
@@ -105,6 +121,7 @@ type inboundSA struct {
 	esp           *esp.Inbound
 	local, remote []ts.Selector
 	copyDSCP      bool
+	ends          *ends // in transport mode, else nil
 	// path is the one that the Child SA sends on; twin its other direction, nil if that is not installed.
 	path              atomic.Pointer[natt.Path]
 	twin              atomic.Pointer[outboundSA]

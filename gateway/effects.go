@@ -100,8 +100,10 @@ func (c *control) install(in ike.Install) {
 		ch.in = &inboundSA{
 			esp: esp.NewInbound(esp.InboundConfig{
 				SPI: in.SPI, Cipher: cipher, ESN: in.ESN, Window: in.Child.ReplayWindow, Limits: limits,
+				Transport: in.Mode == ike.Transport,
 			}),
 			local: in.Local, remote: in.Remote, copyDSCP: in.Child.CopyDSCP&ike.In != 0,
+			ends: endsOf(in),
 		}
 		ch.in.path.Store(&in.Path)
 		c.place(in.SPI).Store(ch.in)
@@ -109,6 +111,7 @@ func (c *control) install(in ike.Install) {
 		ch.out = &outboundSA{
 			esp:  esp.NewOutbound(esp.OutboundConfig{SPI: in.SPI, Cipher: cipher, ESN: in.ESN, Limits: limits}),
 			pair: in.Pair, copyDSCP: in.Child.CopyDSCP&ike.Out != 0,
+			bare: bareHeader(in), tfc: in.TFC,
 		}
 		ch.out.route.Store(c.takeRoute(in.Path))
 		c.policies.add(in.Child, in.Local, in.Remote, ch.out)

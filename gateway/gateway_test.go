@@ -104,6 +104,7 @@ func TestAcquire(t *testing.T) {
 		}
 		b.up()
 		b.received()
+		a.received() // those that came when it was up already
 		b.send(packet)
 		a.wants(packet)
 		finish(t, b, a)

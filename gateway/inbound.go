@@ -21,12 +21,14 @@ type inboundLoop struct {
 	out    *writer
 	buf    []byte
 	opened []esp.Opened
+	whole  rebuilder
 }
 
 func newInboundLoop(d *datapath, conn udp.Conn, natt bool, out *writer) *inboundLoop {
 	return &inboundLoop{
 		datapath: d, conn: conn, natt: natt, out: out,
 		buf: make([]byte, udp.MaxTrain), opened: make([]esp.Opened, 0, maxTrain),
+		whole: rebuilder{make([]byte, 0, maxRebuilt)},
 	}
 }
 
@@ -50,6 +52,7 @@ func (f *inboundLoop) run() {
 		failures = 0
 		f.receive(&d)
 		f.out.flush()
+		f.whole.reset() // nothing refers to it any more
 	}
 }
 
@@ -101,6 +104,10 @@ func (f *inboundLoop) open(d *udp.Datagrams, i int, path natt.Path) int {
 			f.refused(o.Err)
 			continue
 		}
+		if sa.ends != nil {
+			f.deliverTransport(sa, o, d.TOS)
+			continue
+		}
 		f.deliver(sa, o.Inner, d.TOS)
 	}
 	f.report(sa)
@@ -135,6 +142,17 @@ func (f *inboundLoop) refused(err error) {
 	f.counters.drop(reason)
 }
 
+// deliverTransport passes on what came in transport mode. Its outer header is that of the packet, as far as it says more than the
+// addresses.
+func (f *inboundLoop) deliverTransport(sa *inboundSA, o *esp.Opened, tos byte) {
+	packet := f.whole.rebuild(sa.ends, o.Inner, o.Next, tos)
+	if packet == nil {
+		f.counters.drop(DropInnerMalformed)
+		return
+	}
+	f.deliver(sa, packet, tos)
+}
+
 // deliver passes an authentic packet to the host, if it is one that the SA may carry.
 func (f *inboundLoop) deliver(sa *inboundSA, inner []byte, outerTOS byte) {
 	p, err := ts.ParsePacket(inner)
@@ -146,12 +164,14 @@ func (f *inboundLoop) deliver(sa *inboundSA, inner []byte, outerTOS byte) {
 		f.counters.drop(DropSelectors)
 		return
 	}
-	switch esp.DecapTOS(inner, outerTOS, sa.copyDSCP) {
-	case esp.ECNDrop:
-		f.counters.drop(DropCongestion)
-		return
-	case esp.ECNUnused:
-		f.counters.ecnUnused.Add(1)
+	if sa.ends == nil {
+		switch esp.DecapTOS(inner, outerTOS, sa.copyDSCP) {
+		case esp.ECNDrop:
+			f.counters.drop(DropCongestion)
+			return
+		case esp.ECNUnused:
+			f.counters.ecnUnused.Add(1)
+		}
 	}
 	if isSYN(inner, &p) {
 		inet.ClampMSS(inner, inet.MSS(f.wayBack(sa), p.Dst.Is6()))
@@ -162,7 +182,7 @@ func (f *inboundLoop) deliver(sa *inboundSA, inner []byte, outerTOS byte) {
 // wayBack is the longest packet that the other direction of a Child SA carries without fragments.
 func (f *inboundLoop) wayBack(sa *inboundSA) int {
 	if twin := sa.twin.Load(); twin != nil {
-		return min(f.deviceMTU, twin.esp.MaxInner(int(twin.route.Load().room.Load())))
+		return min(f.deviceMTU, twin.maxPacket(int(twin.route.Load().room.Load())))
 	}
 	return f.deviceMTU
 }

@@ -21,7 +21,9 @@ type outboundLoop struct {
 	buf []byte
 	// train holds the sealed segments of a superpacket.
 	train []byte
-	icmp  []byte
+	// segment holds one of them in transport mode, where it is sealed without its IP header.
+	segment []byte
+	icmp    []byte
 }
 
 const (
@@ -34,8 +36,8 @@ func newOutboundLoop(d *datapath, q tun.Queue) *outboundLoop {
 	return &outboundLoop{
 		datapath: d, queue: q,
 		buf:   make([]byte, esp.Headroom+tun.MaxSuper+esp.Tailroom),
-		train: make([]byte, trainLen),
-		icmp:  make([]byte, 0, 1280),
+		train: make([]byte, trainLen), segment: make([]byte, tun.MaxSuper),
+		icmp: make([]byte, 0, 1280),
 	}
 }
 
@@ -78,8 +80,16 @@ func (f *outboundLoop) forward(s tun.Super) {
 	r := sa.route.Load()
 	t := shipment{
 		sa: sa, route: r,
-		mtu: sa.esp.MaxInner(int(r.room.Load())),
+		mtu: sa.maxPacket(int(r.room.Load())),
 		tos: esp.OuterTOS(p.TOS, sa.copyDSCP),
+	}
+	if sa.bare != 0 {
+		var why Drop
+		if t.next, why, ok = transportProtocol(s.Packet, &p); !ok {
+			f.counters.drop(why)
+			return
+		}
+		t.tos = p.TOS // the outer header is the packet's own
 	}
 	if isSYN(s.Packet, &p) {
 		t.mss = inet.MSS(min(t.mtu, f.deviceMTU), p.Dst.Is6())
@@ -98,6 +108,15 @@ type shipment struct {
 	mtu   int    // the longest inner packet that needs no fragments
 	mss   uint16 // what a TCP SYN may announce; 0: the packet is none
 	tos   byte   // of the outer header
+	next  byte   // the protocol behind the IP header, in transport mode
+}
+
+// seal seals a packet of n bytes that stands HeadLen bytes into buf; in transport mode its IP header is in that room.
+func (t *shipment) seal(buf []byte, n int, seq uint64) []byte {
+	if t.sa.bare != 0 {
+		return t.sa.esp.SealTransport(buf, n-t.sa.bare, t.next, seq)
+	}
+	return t.sa.esp.SealPadded(buf, n, t.sa.padded(n, t.mtu), seq)
 }
 
 // one seals a packet where it lies in buf, and sends it.
@@ -113,7 +132,7 @@ func (f *outboundLoop) one(pkt []byte, t shipment) {
 		f.spent(t.sa, 1)
 		return
 	}
-	sealed := t.sa.esp.Seal(f.buf[esp.Headroom-t.sa.esp.HeadLen():], len(pkt), seq)
+	sealed := t.seal(f.buf[esp.Headroom+t.sa.bare-t.sa.esp.HeadLen():], len(pkt), seq)
 	if sealed == nil {
 		f.counters.drop(DropNotIP)
 		return
@@ -124,7 +143,7 @@ func (f *outboundLoop) one(pkt []byte, t shipment) {
 // many cuts a superpacket into a train, seals every segment in its place, and sends the train.
 func (f *outboundLoop) many(s *tun.Super, t shipment) {
 	size := s.HdrLen + s.SegmentSize
-	stride := t.sa.esp.PacketLen(size)
+	stride := t.sa.esp.PacketLen(t.sa.padded(size, t.mtu) - t.sa.bare)
 	n, perTrain := s.Segments(), min(maxTrain, len(f.train)/stride)
 	if n == 0 || perTrain == 0 {
 		f.counters.drop(DropSuper)
@@ -144,15 +163,28 @@ func (f *outboundLoop) many(s *tun.Super, t shipment) {
 		end := 0
 		for k := range count {
 			place := f.train[k*stride:]
-			length := s.Cut(i+k, place[headLen:])
-			if t.mss != 0 {
-				inet.ClampMSS(place[headLen:headLen+length], t.mss)
-			}
-			end = k*stride + len(t.sa.esp.Seal(place, length, seq+uint64(k)))
+			length := f.cut(s, i+k, place[headLen:], t)
+			end = k*stride + len(t.seal(place, length, seq+uint64(k)))
 		}
 		f.send(t, f.train[:end], stride, count)
 		i += count
 	}
+}
+
+// cut puts a segment of a superpacket into its place, in transport mode without its IP header. It returns the length of all of it.
+func (f *outboundLoop) cut(s *tun.Super, i int, place []byte, t shipment) int {
+	segment := place
+	if t.sa.bare != 0 {
+		segment = f.segment
+	}
+	length := s.Cut(i, segment)
+	if t.mss != 0 {
+		inet.ClampMSS(segment[:length], t.mss)
+	}
+	if t.sa.bare != 0 {
+		copy(place, segment[t.sa.bare:length])
+	}
+	return length
 }
 
 // send sends a train of n datagrams.

@@ -98,6 +98,7 @@ type ChildSAStatus struct {
 	State    string   `json:"state"`
 	SPIIn    string   `json:"spi_in"`
 	SPIOut   string   `json:"spi_out"`
+	Mode     string   `json:"mode"` // "tunnel" or "transport"
 	Proposal string   `json:"proposal"`
 	Local    []string `json:"local"`
 	Remote   []string `json:"remote"`
@@ -192,7 +193,7 @@ func (c *control) ikeStatus(sa ike.SAInfo) IKEStatus {
 
 func (c *control) childSAStatus(info ike.ChildInfo) ChildSAStatus {
 	s := ChildSAStatus{
-		Name: info.Name, State: info.State, SPIIn: espSPI(info.In), SPIOut: espSPI(info.Out),
+		Name: info.Name, State: info.State, SPIIn: espSPI(info.In), SPIOut: espSPI(info.Out), Mode: info.Mode.String(),
 		Proposal: info.Proposal.String(), Local: texts(info.Local), Remote: texts(info.Remote),
 		Born: info.Born, RekeyAt: info.RekeyAt, ExpireAt: info.ExpireAt,
 	}
@@ -211,7 +212,7 @@ func (c *control) childSAStatus(info ike.ChildInfo) ChildSAStatus {
 	}
 	if ch.out != nil {
 		s.PacketsOut, s.BytesOut = ch.out.esp.Stats()
-		s.MTU = ch.out.esp.MaxInner(int(ch.out.route.Load().room.Load()))
+		s.MTU = ch.out.maxPacket(int(ch.out.route.Load().room.Load()))
 	}
 	return s
 }

@@ -341,6 +341,12 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
+	for _, mode := range []string{"tunnel", "padded", "transport"} {
+		t.Run(mode, func(t *testing.T) { forwardingAllocatesNothing(t, mode) })
+	}
+}
+
+func forwardingAllocatesNothing(t *testing.T, mode string) {
 	enc := make([]byte, 36)
 	gcm := suite.Transform{Type: suite.TypeENCR, ID: suite.ENCR_AES_GCM_16, KeyBits: 256}
 	cipher, err := suite.NewCipher(gcm, suite.Transform{}, enc, nil)
@@ -356,13 +362,22 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 	r.room.Store(1472)
 	const spi = 0xc0ffee
 	out := &outboundSA{esp: esp.NewOutbound(esp.OutboundConfig{SPI: spi, Cipher: cipher}), pair: spi}
+	switch mode {
+	case "padded":
+		out.tfc = ike.TFCPathMTU
+	case "transport":
+		out.bare = ip4Header
+	}
 	out.route.Store(r)
 	child := p.children[0].cfg
 	p.add(child, ts.Resolve(child.LocalTS), ts.Resolve(child.RemoteTS), out)
 	p.publish()
 	in := &inboundSA{
-		esp:   esp.NewInbound(esp.InboundConfig{SPI: spi, Cipher: cipher}),
+		esp:   esp.NewInbound(esp.InboundConfig{SPI: spi, Cipher: cipher, Transport: mode == "transport"}),
 		local: ts.Resolve(child.RemoteTS), remote: ts.Resolve(child.LocalTS),
+	}
+	if mode == "transport" {
+		in.ends = &ends{hostA, hostB, inet.NewReaddressing(public, hostA, hostB, hostA)}
 	}
 	in.path.Store(&natt.Path{Local: path.Remote, Remote: path.Local, NATT: true})
 	d.place(spi).Store(in)
@@ -382,6 +397,7 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 			train.Local, train.Remote = train.Remote, train.Local
 			receiver.receive(&train)
 			receiver.out.flush()
+			receiver.whole.reset()
 		}
 	}
 	super := tun.Super{Packet: segments, GSO: tun.GSOTCP4, HdrLen: 40, SegmentSize: 1300, NeedsChecksum: true, ChecksumStart: 20, ChecksumOffset: tcpChecksum}

@@ -38,7 +38,7 @@ func (sa *ikeSA) sendAuth(child *Child, signed, signedByPeer []byte) {
 	payloads = append(payloads, sa.announceWindow()...)
 	s := &expectAuthReply{signedByPeer: signedByPeer}
 	if child != nil {
-		offer, err := sa.newOffer(child, false, 0)
+		offer, err := sa.newOffer(child, sa.trafficOf(child), false, 0)
 		if err != nil {
 			sa.fail(err.Error(), "")
 			return

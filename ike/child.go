@@ -28,6 +28,12 @@ type childSA struct {
 	proposal      suite.Proposal
 	local, remote []ts.Selector
 	nonceMin      []byte
+	mode          Mode
+	original      Original
+	// tfc is how far packets are padded (Child.TFCPadding), 0 if the peer does not take it.
+	tfc int
+	// activity tells whether it is used.
+	activity activity
 
 	// outbound is the part that is not installed yet: a successor that the peer negotiated is not used before the
 	// peer is seen to use it, or deletes its predecessor.
@@ -58,12 +64,14 @@ func (sa *ikeSA) newChild(c *childSA, k childKeys, initiator, hold bool) {
 	rekey.Packets -= sa.end.jitterCount(c.cfg.Rand.Packets, rekey.Packets)
 	half := Install{
 		Pair: c.in, IKE: sa.spi(), Conn: sa.conn, Child: c.cfg, Encr: encr, Integ: integ, ESN: esn.ID == 1,
-		Local: c.local, Remote: c.remote, Path: sa.trafficPath(), Soft: rekey, Hard: c.cfg.Life,
+		Local: c.local, Remote: c.remote, Mode: c.mode, Original: c.original, Path: sa.trafficPath(), Soft: rekey, Hard: c.cfg.Life,
 	}
 	in, out := half, half
 	in.Dir, in.SPI, in.EncKey, in.IntegKey = In, c.in, encIn, integIn
 	out.Dir, out.SPI, out.EncKey, out.IntegKey = Out, c.out, encOut, integOut
+	out.TFC = c.tfc
 	c.scheduleLifetime()
+	c.watchActivity()
 	sa.children = append(sa.children, c)
 	sa.end.children[c.in] = c
 	sa.end.emit(in)
@@ -135,7 +143,7 @@ func (c *childSA) due() time.Time {
 	if c.gone {
 		return c.drainEnd
 	}
-	return earlier(c.rekeyAt, c.expireAt)
+	return earlier(earlier(c.rekeyAt, c.expireAt), c.activity.lookAt)
 }
 
 // scheduleChildren sets the timer of the children.
@@ -163,6 +171,8 @@ func (sa *ikeSA) childTimers() {
 		case passed(c.rekeyAt):
 			c.rekeyAt = zeroTime
 			c.startRekey()
+		case passed(c.activity.lookAt):
+			c.lookForActivity()
 		}
 	}
 }
@@ -322,5 +332,9 @@ func (c *childSA) event(kind EventKind, text, remedy string) {
 
 // traffic says in words what the child carries.
 func (c *childSA) traffic() string {
-	return fmt.Sprintf("%v === %v, %v", c.local, c.remote, c.proposal)
+	text := fmt.Sprintf("%v === %v, %v", c.local, c.remote, c.proposal)
+	if c.mode != Tunnel {
+		text += fmt.Sprintf(", %v mode", c.mode)
+	}
+	return text
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/suite"
-	"github.com/culvert-vpn/culvert/ts"
 )
 
 // maxChildren bounds the Child SAs of one IKE SA that its peer asks for: enough for peers that want one for each pair of networks.
@@ -70,7 +69,7 @@ func (sa *ikeSA) answerChild(c *content, policies []*Child, old *childSA) ([]wir
 		return notifyOf(wire.NO_ADDITIONAL_SAS), nil
 	}
 	create := c.nonce != nil
-	cfg, local, remote := sa.choosePolicy(c, policies)
+	cfg, agreed := sa.agree(c, policies)
 	if cfg == nil {
 		sa.event(ChildFailed, fmt.Sprintf("no child fits the peer's traffic selectors %v === %v", c.tsr.Selectors, c.tsi.Selectors), sa.explainSelectors(policies))
 		return notifyOf(wire.TS_UNACCEPTABLE), nil
@@ -116,8 +115,15 @@ func (sa *ikeSA) answerChild(c *content, policies []*Child, old *childSA) ([]wir
 		sa.event(ChildFailed, errNoSPI.Error(), "")
 		return notifyOf(wire.NO_ADDITIONAL_SAS), nil
 	}
-	child := &childSA{cfg: cfg, in: spi, out: out, proposal: chosen, local: local, remote: remote, nonceMin: lowest(in.nonceI, in.nonceR)}
+	child := &childSA{
+		cfg: cfg, in: spi, out: out, proposal: chosen, local: agreed.local, remote: agreed.remote, nonceMin: lowest(in.nonceI, in.nonceR),
+		mode: agreed.mode, original: agreed.original, tfc: c.tfcPadding(cfg, agreed.mode),
+	}
+	if old != nil {
+		child.inheritActivity(old)
+	}
 	sa.newChild(child, keys, false, old != nil)
+	child.noteMode("the peer did not ask for transport mode between its address and ours")
 	list := []wire.Payload{&wire.SA{Proposals: []wire.Proposal{{Number: numbered[i].Number, SPI: spiBytes(spi), Proposal: chosen}}}}
 	if create {
 		list = append(list, &wire.Nonce{Data: in.nonceR})
@@ -125,7 +131,36 @@ func (sa *ikeSA) answerChild(c *content, policies []*Child, old *childSA) ([]wir
 	if ke != nil {
 		list = append(list, ke)
 	}
-	return append(list, &wire.TS{Selectors: remote}, &wire.TS{Responder: true, Selectors: local}), child
+	list = append(list, &wire.TS{Selectors: agreed.remote}, &wire.TS{Responder: true, Selectors: agreed.local})
+	list = append(list, modeNotifies(agreed.mode)...)
+	if agreed.more && old == nil {
+		list = append(list, &wire.Notify{Kind: wire.ADDITIONAL_TS_POSSIBLE})
+	}
+	return list, child
+}
+
+// agreement is what a Child SA that the peer asks for will carry, and how.
+type agreement struct {
+	traffic
+	mode     Mode
+	original Original
+	more     bool // other traffic was asked for that would be allowed in another Child SA
+}
+
+// agree finds the policy for what the peer asks for: one for transport mode if it asks for that, with the addresses that we
+// see, or else any with the addresses as they are (RFC 7296 2.23.1).
+func (sa *ikeSA) agree(c *content, policies []*Child) (*Child, agreement) {
+	asked := traffic{local: c.tsr.Selectors, remote: c.tsi.Selectors}
+	if c.notify(wire.USE_TRANSPORT_MODE) != nil {
+		transport := slices.DeleteFunc(slices.Clone(policies), func(p *Child) bool { return p.Mode != Transport })
+		if seen, original, ok := sa.seenHere(asked); ok {
+			if cfg, t, more := sa.choosePolicy(seen, transport); cfg != nil {
+				return cfg, agreement{t, Transport, original, more}
+			}
+		}
+	}
+	cfg, t, more := sa.choosePolicy(asked, policies)
+	return cfg, agreement{traffic: t, more: more}
 }
 
 // answerKE answers the key exchange of a chosen proposal, if it has one, and puts the shared secret into in.
@@ -147,30 +182,4 @@ func (sa *ikeSA) answerKE(c *content, chosen suite.Proposal, in *keyInput) (*wir
 	}
 	in.shared = shared
 	return &wire.KE{Group: t.ID, Data: public}, nil
-}
-
-// choosePolicy finds the child whose selectors meet those of the peer, and narrows (RFC 7296 2.9): one that needs no
-// narrowing before one that does, and otherwise the first.
-func (sa *ikeSA) choosePolicy(c *content, policies []*Child) (best *Child, local, remote []ts.Selector) {
-	bestWhole := false
-	for _, p := range policies {
-		l := ts.Narrow(c.tsr.Selectors, ts.Resolve(p.LocalTS, sa.path.Local.Addr()))
-		r := ts.Narrow(c.tsi.Selectors, ts.Resolve(p.RemoteTS, sa.path.Remote.Addr()))
-		if len(l) == 0 || len(r) == 0 {
-			continue
-		}
-		whole := slices.Equal(l, c.tsr.Selectors) && slices.Equal(r, c.tsi.Selectors)
-		if best == nil || whole && !bestWhole {
-			best, local, remote, bestWhole = p, l, r, whole
-		}
-	}
-	return best, local, remote
-}
-
-func (sa *ikeSA) explainSelectors(policies []*Child) string {
-	text := "configured are"
-	for _, p := range policies {
-		text += fmt.Sprintf(" %s: %v === %v;", p.Name, ts.Resolve(p.LocalTS, sa.path.Local.Addr()), ts.Resolve(p.RemoteTS, sa.path.Remote.Addr()))
-	}
-	return text + " local_ts of one side must overlap remote_ts of the other, both ways"
 }

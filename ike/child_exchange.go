@@ -9,7 +9,6 @@ import (
 
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/suite"
-	"github.com/culvert-vpn/culvert/ts"
 )
 
 // childOffer is what an initiator offers for a Child SA.
@@ -17,22 +16,23 @@ type childOffer struct {
 	cfg       *Child
 	spi       uint32
 	proposals []suite.Proposal
-	tsi, tsr  []ts.Selector
+	asked     traffic
+	mode      Mode
 	nonce     []byte // nil in IKE_AUTH, which uses those of IKE_SA_INIT
 	group     uint16
 	private   suite.KEPrivate
 	public    []byte
 }
 
-// newOffer makes an offer; create is false in IKE_AUTH, which carries neither nonce nor key exchange (RFC 7296 1.2). group
+// newOffer makes an offer for some traffic of a child; create is false in IKE_AUTH, which carries neither nonce nor key exchange (RFC 7296 1.2). group
 // overrides the first key exchange of the proposals.
-func (sa *ikeSA) newOffer(cfg *Child, create bool, group uint16) (*childOffer, error) {
-	o := &childOffer{
-		cfg: cfg,
-		tsi: ts.Resolve(cfg.LocalTS, sa.path.Local.Addr()),
-		tsr: ts.Resolve(cfg.RemoteTS, sa.path.Remote.Addr()),
+func (sa *ikeSA) newOffer(cfg *Child, t traffic, create bool, group uint16) (*childOffer, error) {
+	o := &childOffer{cfg: cfg, asked: t, proposals: cfg.Proposals}
+	if cfg.Mode == Transport {
+		if narrowed, ok := sa.between(t); ok {
+			o.asked, o.mode = narrowed, Transport
+		}
 	}
-	o.proposals = cfg.Proposals
 	if !create {
 		o.proposals = withoutKE(cfg.Proposals)
 	} else if err := o.newKey(sa, group); err != nil {
@@ -81,7 +81,14 @@ func (o *childOffer) payloads(create bool) []wire.Payload {
 			list = append(list, &wire.KE{Group: o.group, Data: o.public})
 		}
 	}
-	return append(list, &wire.TS{Selectors: o.tsi}, &wire.TS{Responder: true, Selectors: o.tsr})
+	list = append(list, &wire.TS{Selectors: o.asked.local}, &wire.TS{Responder: true, Selectors: o.asked.remote})
+	return append(list, modeNotifies(o.mode)...)
+}
+
+// announce tells of a child that we asked for.
+func (c *childSA) announce() {
+	c.event(ChildUp, c.traffic(), "")
+	c.noteMode("the traffic is not that of the two ends alone, or the peer does not agree to transport mode")
 }
 
 // release gives back what the offer holds.
@@ -106,9 +113,9 @@ func (o *childOffer) accept(sa *ikeSA, c *content, in keyInput) (*childSA, child
 	if out < 256 {
 		return nil, childKeys{}, errors.New("the peer chose a reserved SPI")
 	}
-	tsi, tsr := c.tsi.Selectors, c.tsr.Selectors
-	if len(tsi) == 0 || len(tsr) == 0 || !ts.Subset(tsi, o.tsi) || !ts.Subset(tsr, o.tsr) {
-		return nil, childKeys{}, errors.New("the peer chose traffic selectors that were not offered")
+	agreed, err := o.agreed(sa, c)
+	if err != nil {
+		return nil, childKeys{}, err
 	}
 	if t, chosen := p.Get(suite.TypeKE); chosen && t.ID != suite.KE_NONE {
 		if c.ke == nil || o.private == nil || t.ID != o.group || c.ke.Group != o.group {
@@ -125,10 +132,33 @@ func (o *childOffer) accept(sa *ikeSA, c *content, in keyInput) (*childSA, child
 	if err != nil {
 		return nil, childKeys{}, err
 	}
-	child := &childSA{cfg: o.cfg, in: o.spi, out: out, proposal: p.Proposal, local: tsi, remote: tsr, nonceMin: lowest(in.nonceI, in.nonceR)}
+	child := &childSA{
+		cfg: o.cfg, in: o.spi, out: out, proposal: p.Proposal, local: agreed.local, remote: agreed.remote, nonceMin: lowest(in.nonceI, in.nonceR),
+		mode: agreed.mode, original: agreed.original, tfc: c.tfcPadding(o.cfg, agreed.mode),
+	}
 	o.spi = 0
 	o.release(sa)
 	return child, keys, nil
+}
+
+// agreed is what the peer chose of the traffic that was offered. If it does not agree to transport mode, the Child SA is in tunnel
+// mode (RFC 7296 1.3.1); in transport mode the addresses are those that we see (2.23.1).
+func (o *childOffer) agreed(sa *ikeSA, c *content) (agreement, error) {
+	a := agreement{traffic: traffic{local: c.tsi.Selectors, remote: c.tsr.Selectors}, more: c.notify(wire.ADDITIONAL_TS_POSSIBLE) != nil}
+	if c.notify(wire.USE_TRANSPORT_MODE) != nil {
+		if o.mode != Transport {
+			return a, errors.New("the peer chose transport mode, which was not offered")
+		}
+		seen, original, ok := sa.seenHere(a.traffic)
+		if !ok {
+			return a, errors.New("the peer chose transport mode for other addresses than those of the two ends")
+		}
+		a.traffic, a.mode, a.original = seen, Transport, original
+	}
+	if len(a.local) == 0 || len(a.remote) == 0 || !a.within(o.asked) {
+		return a, errors.New("the peer chose traffic selectors that were not offered")
+	}
+	return a, nil
 }
 
 // finishAuth takes the part of the IKE_AUTH answer that is about the child. Its failure leaves the IKE SA up (RFC 7296
@@ -152,7 +182,7 @@ func (o *childOffer) finishAuth(sa *ikeSA, c *content) {
 		return
 	}
 	sa.newChild(child, keys, true, false)
-	child.event(ChildUp, child.traffic(), "")
+	child.announce()
 }
 
 // disown deletes at the peer what we could not accept of its answer.
@@ -211,7 +241,7 @@ func (x *childExchange) request(sa *ikeSA) ([]wire.Payload, bool) {
 		return nil, false
 	}
 	var err error
-	if x.offer, err = sa.newOffer(x.cfg, true, x.group); err != nil {
+	if x.offer, err = sa.newOffer(x.cfg, sa.trafficOf(x.cfg), true, x.group); err != nil {
 		sa.end.keeperOf(sa.conn).childFailed(sa, x.cfg, err.Error(), "")
 		return nil, false
 	}
@@ -304,7 +334,7 @@ func (x *childExchange) reply(sa *ikeSA, c *content) {
 // not notice will not close its own: whoever noticed closes the loser.
 func (x *childExchange) enter(sa *ikeSA, child *childSA, keys childKeys) {
 	sa.newChild(child, keys, true, false)
-	child.event(ChildUp, child.traffic(), "")
+	child.announce()
 	if x.theirs == nil {
 		return
 	}
@@ -323,6 +353,7 @@ func (x *childExchange) enter(sa *ikeSA, child *childSA, keys childKeys) {
 // settle decides, after a successor was agreed upon, whether the peer's crossing successor stays instead: the one made
 // with the lowest of the four nonces is closed by who made it, and who made the other closes the old (RFC 7296 2.8.1).
 func (x *childExchange) settle(sa *ikeSA, child *childSA, keys childKeys) {
+	child.inheritActivity(x.old)
 	// Theirs may have been rekeyed since; it is judged by the nonces of the collision.
 	if x.theirs != nil && !x.theirs.latest().gone && bytes.Compare(child.nonceMin, x.theirs.nonceMin) < 0 {
 		sa.newChild(child, keys, true, true)

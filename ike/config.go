@@ -41,6 +41,8 @@ type Datapath interface {
 	FreeSPI(spi uint32)
 	// Received is the number of packets that authenticated under an inbound SPI so far.
 	Received(spi uint32) uint64
+	// Sent is the number of packets that were sent so far by the other direction of the Child SA that an inbound SPI names.
+	Sent(spi uint32) uint64
 }
 
 // Connection is one peer, or one kind of peer, and what may be agreed with it.
@@ -131,7 +133,16 @@ type Child struct {
 	StartAction Action // when the configuration is loaded
 	CloseAction Action // when the peer deletes the child
 	DPDAction   Action // when the peer vanished
+	// Inactivity is how long a Child SA without traffic in either direction stays up; 0: for ever. One that was closed for
+	// this comes back when a packet asks for it.
+	Inactivity time.Duration
 
+	// Mode is how packets are carried. Transport is for LocalTS and RemoteTS that hold the addresses of the two ends; the
+	// Child SA is in tunnel mode if the peer does not agree.
+	Mode Mode
+	// TFCPadding is the length up to which inner packets are padded, so that it does not tell what they are (RFC 4303 2.7);
+	// 0: not at all, TFCPathMTU: as far as the path carries it.
+	TFCPadding int
 	// ReplayWindow is the size of the replay window in packets, 32 to 4096; 0 is the default.
 	ReplayWindow int
 	// CopyDSCP says where the DSCP of the inner header is copied (RFC 4301 5.1.2.1).
@@ -139,6 +150,9 @@ type Child struct {
 	// Priority breaks ties between overlapping policies; higher wins.
 	Priority int
 }
+
+// TFCPathMTU as TFCPadding makes all packets as long as the path carries without fragments.
+const TFCPathMTU = -1
 
 // KeepUp reports whether the child is to be up whenever it can be.
 func (c *Child) KeepUp() bool { return c.StartAction == Start }
@@ -158,6 +172,22 @@ const (
 	Trap                // negotiate when a packet asks for it
 	Start               // negotiate at once, and keep up
 )
+
+// Mode is how a Child SA carries packets (RFC 4301 4.1).
+type Mode uint8
+
+const (
+	Tunnel    Mode = iota // whole packets, inside of others
+	Transport             // what follows the IP header of packets between the two ends themselves
+)
+
+// String is the mode in lower case.
+func (m Mode) String() string {
+	if m == Transport {
+		return "transport"
+	}
+	return "tunnel"
+}
 
 // Direction is a set of directions: Out is from the protected network to the peer.
 type Direction uint8

@@ -41,9 +41,18 @@ type Install struct {
 
 	Local, Remote []ts.Selector
 	Path          natt.Path
+	Mode          Mode
+	// Original are the addresses that packets of the peer have where it seals them, in transport mode.
+	Original Original
+	// TFC is the length up to which the inner packets of the outbound direction are padded, as in Child.TFCPadding.
+	TFC int
 	// Soft limits ask for an Expiring, hard ones end the Child SA; the time limits are kept by the endpoint.
 	Soft, Hard Lifetime
 }
+
+// Original are the addresses of the peer's packets as the peer sees them. Where a NAT stands between, they are not the ones that
+// the packets arrive with; the checksums of what they carry are about these (RFC 7296 2.23.1, RFC 3948 3.1.2).
+type Original struct{ Src, Dst netip.Addr }
 
 // Remove takes one direction of a Child SA away.
 type Remove struct {

@@ -218,10 +218,15 @@ func (k *keeper) initiate(child string) {
 func (k *keeper) acquire(child string) {
 	k.named(child, func(c *keptChild) {
 		if !c.held && c.cfg.StartAction != None && !c.once {
-			c.once = true
+			c.keep, c.once = c.cfg.KeepUp(), true
 			k.stale = true
 		}
 	})
+}
+
+// idle lets a child stay down that nobody uses, until a packet asks for it.
+func (k *keeper) idle(cfg *Child) {
+	k.named(cfg.Name, func(c *keptChild) { c.keep, c.once = false, false })
 }
 
 // want brings a child back that was lost for a good reason, unless the operator wants it down.

@@ -59,6 +59,7 @@ func (s *script) AllocSPI() (uint32, bool) {
 }
 func (s *script) FreeSPI(spi uint32)     { delete(s.held, spi) }
 func (s *script) Received(uint32) uint64 { return 0 }
+func (s *script) Sent(uint32) uint64     { return 0 }
 
 func testSecrets(t *testing.T, secret string, owners ...string) *psk.Store {
 	store := psk.NewStore()

@@ -36,6 +36,7 @@ type ChildInfo struct {
 	// State is "up", "replaced", "closing" or "draining".
 	State                   string
 	In, Out                 uint32
+	Mode                    Mode
 	Proposal                suite.Proposal
 	Local, Remote           []ts.Selector
 	Born, RekeyAt, ExpireAt time.Time
@@ -79,7 +80,7 @@ func (c *childSA) info() ChildInfo {
 		state = "replaced"
 	}
 	return ChildInfo{
-		Name: c.cfg.Name, State: state, In: c.in, Out: c.out, Proposal: c.proposal,
+		Name: c.cfg.Name, State: state, In: c.in, Out: c.out, Mode: c.mode, Proposal: c.proposal,
 		Local: slices.Clone(c.local), Remote: slices.Clone(c.remote),
 		Born: c.born, RekeyAt: c.rekeyAt, ExpireAt: c.expireAt,
 	}

@@ -189,6 +189,9 @@ func (t *statusText) child(conn *gateway.ConnectionStatus, c *gateway.ChildStatu
 
 func (t *statusText) childSA(c *gateway.ChildSAStatus) []string {
 	first := fmt.Sprintf("%s for %s, %s", c.State, span(t.now.Sub(c.Born)), t.ahead(c.RekeyAt, c.ExpireAt))
+	if c.Mode == "transport" {
+		first += ", transport mode"
+	}
 	if c.MTU > 0 {
 		first += fmt.Sprintf(", MTU %d", c.MTU)
 	}

@@ -70,6 +70,16 @@ func (t *datapath) Received(spi uint32) uint64 {
 	return 0
 }
 
+// Sent counts the packets that were sent.
+func (t *datapath) Sent(spi uint32) uint64 {
+	for _, o := range t.out {
+		if o.Pair == spi {
+			return o.seq
+		}
+	}
+	return 0
+}
+
 func (t *datapath) install(e ike.Install) {
 	// The keys are ours now, but the caller of Handle may borrow nothing for longer than that.
 	e.Local, e.Remote = slices.Clone(e.Local), slices.Clone(e.Remote)
@@ -232,7 +242,19 @@ func (t *datapath) match(p *packet, in *inbound) {
 		t.h.w.fail("%s and %s have different keys for %08x", p.flow.From.Name, t.h.Name, in.SPI)
 	case p.from.Encr != in.Encr || p.from.Integ != in.Integ || p.from.ESN != in.ESN:
 		t.h.w.fail("%s and %s have different algorithms for %08x", p.flow.From.Name, t.h.Name, in.SPI)
-	case !slices.Equal(p.from.Local, in.Remote) || !slices.Equal(p.from.Remote, in.Local):
+	case !fit(p.from, in.Install):
 		t.h.w.fail("%s and %s have different selectors for %08x", p.flow.From.Name, t.h.Name, in.SPI)
 	}
+}
+
+// fit reports whether what one end sends is what the other one receives. In transport mode through a NAT each end sees addresses of
+// its own, and the receiver knows those that the sender sees (RFC 7296 2.23.1).
+func fit(out, in ike.Install) bool {
+	switch {
+	case out.Mode != in.Mode:
+		return false
+	case out.Mode == ike.Transport:
+		return out.Local[0].Start == in.Original.Src && out.Remote[0].Start == in.Original.Dst
+	}
+	return slices.Equal(out.Local, in.Remote) && slices.Equal(out.Remote, in.Local)
 }

@@ -58,6 +58,9 @@ type side struct {
 	more int
 	// window is how many requests at once may be unanswered; 0 is the default.
 	window int
+	// transport: the child is for the traffic of the two ends, in transport mode.
+	transport  bool
+	inactivity time.Duration
 }
 
 func orElse(text, fallback string) string {
@@ -108,6 +111,13 @@ func (s side) config() Config {
 				Rekey: s.soft, Life: s.hard,
 			}},
 		}},
+	}
+	only := c.Connections[0].Children[0]
+	only.Inactivity = s.inactivity
+	if s.transport {
+		only.Mode = ike.Transport
+		only.LocalTS = []ts.Spec{must(ts.ParseSpec("dynamic"))}
+		only.RemoteTS = only.LocalTS
 	}
 	if s.second {
 		first := c.Connections[0].Children[0]
