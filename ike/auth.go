@@ -32,7 +32,8 @@ func (sa *ikeSA) sendAuth(child *Child, signed, signedByPeer []byte) {
 		payloads = append(payloads, &wire.ID{Responder: true, ID: id})
 	}
 	payloads = append(payloads, &wire.Auth{Method: wire.AuthSharedKey, Data: auth})
-	if sa.end.otherWith(sa) == nil {
+	if conn.Unique != UniqueNever && sa.end.otherWith(sa) == nil {
+		// Not by somebody who may be connected from elsewhere too (RFC 7296 2.4).
 		payloads = append(payloads, &wire.Notify{Kind: wire.INITIAL_CONTACT})
 	}
 	payloads = append(payloads, sa.announceWindow()...)

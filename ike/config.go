@@ -110,7 +110,7 @@ type Unique uint8
 const (
 	// UniqueNo replaces the old IKE SA only if the peer sends INITIAL_CONTACT.
 	UniqueNo Unique = iota
-	// UniqueNever ignores INITIAL_CONTACT as well.
+	// UniqueNever ignores INITIAL_CONTACT as well, and does not send it.
 	UniqueNever
 	// UniqueKeep refuses the new IKE SA.
 	UniqueKeep

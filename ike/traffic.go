@@ -29,17 +29,24 @@ func (t traffic) narrow(policy traffic) (narrowed traffic, ok bool) {
 }
 
 // choosePolicy finds the child whose selectors meet those of the peer, and narrows: one that needs no narrowing before one that
-// does, and otherwise the first. more is true if another one would allow what this one does not.
+// contains the first selectors of the peer, which are those of the packet that it has (RFC 7296 2.9), before any other. more is
+// true if another one would allow what this one does not.
 func (sa *ikeSA) choosePolicy(asked traffic, policies []*Child) (best *Child, narrowed traffic, more bool) {
-	bestWhole := false
+	bestFit := 0
 	for _, p := range policies {
 		t, ok := asked.narrow(sa.trafficOf(p))
 		if !ok {
 			continue
 		}
-		whole := slices.Equal(t.local, asked.local) && slices.Equal(t.remote, asked.remote)
-		if best == nil || whole && !bestWhole {
-			best, narrowed, bestWhole = p, t, whole
+		fit := 1
+		switch first := (traffic{local: asked.local[:1], remote: asked.remote[:1]}); {
+		case slices.Equal(t.local, asked.local) && slices.Equal(t.remote, asked.remote):
+			fit = 3
+		case first.within(t):
+			fit = 2
+		}
+		if fit > bestFit {
+			best, narrowed, bestFit = p, t, fit
 		}
 	}
 	for _, p := range policies {
