@@ -27,15 +27,16 @@ var imports = map[string]string{
 	"cmd/...": "config esp gateway ident ike ike/wire internal/demo internal/inet natt psk suite ts tun udp",
 
 	// These test, measure and serve the work on the project.
-	"tun/tuntest":       "tun",
-	"udp/udptest":       "udp",
-	"bench":             "config esp gateway ident ike ike/wire internal/inet natt psk suite ts tun udp",
-	"internal/sim":      "ident ike ike/wire internal/inet natt psk suite ts",
-	"internal/lab":      "",
-	"internal/demo":     "config gateway ident ike internal/lab natt suite ts",
-	"internal/e2e":      "config esp gateway ident ike ike/wire internal/inet internal/lab natt psk suite ts tun udp",
-	"internal/archtest": "",
-	"internal/testsum":  "",
+	"tun/tuntest":          "tun",
+	"udp/udptest":          "udp",
+	"bench":                "config esp gateway ident ike ike/wire internal/inet natt psk suite ts tun udp",
+	"internal/sim":         "ident ike ike/wire internal/inet natt psk suite ts",
+	"internal/lab":         "",
+	"internal/demo":        "config gateway ident ike internal/lab natt suite ts",
+	"internal/e2e":         "config esp gateway ident ike ike/wire internal/inet internal/lab natt psk suite ts tun udp",
+	"internal/archtest":    "",
+	"internal/conformance": "",
+	"internal/testsum":     "",
 }
 
 // deciding are the packages that take time, randomness and bytes and return values, and do nothing else.
@@ -43,7 +44,7 @@ var deciding = words("ident psk ts suite natt ike/wire ike esp internal/inet")
 
 // forTests may be imported by tests, by each other and by the programs that exercise the whole, but by nothing
 // that runs in the daemon.
-var forTests = words("tun/tuntest udp/udptest internal/sim internal/archtest internal/testsum")
+var forTests = words("tun/tuntest udp/udptest internal/sim internal/archtest internal/conformance internal/testsum")
 
 // worldly are the imports a deciding package must not have. Each stands for the packages below it too, but
 // for those in harmless.
