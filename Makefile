@@ -14,7 +14,7 @@ RUN =
 BENCH = .
 FUZZTIME = 5m
 
-.PHONY: build demo test check fmt vet staticcheck tidy arch race cross e2e fuzz bench clean
+.PHONY: build demo test check fmt vet staticcheck tidy arch race cross e2e e2e-long fuzz bench clean
 
 build:
 	go build -trimpath -o bin/culvert ./cmd/culvert
@@ -51,6 +51,10 @@ cross:
 
 e2e:
 	CULVERT_E2E_KEEP=$(CURDIR)/artifacts go test -count=1 -v -timeout 30m -run '$(RUN)' ./internal/e2e/...
+
+# The scenarios that are a matter of time, at their full length: the storm of rekeying for 5 minutes, the flood for 2.
+e2e-long:
+	CULVERT_E2E_KEEP=$(CURDIR)/artifacts go test -count=1 -v -timeout 30m -run 'RobustRekeyStorm|RobustFlood' ./internal/e2e -long
 
 fuzz:
 	scripts/fuzz $(FUZZTIME)

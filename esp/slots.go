@@ -76,4 +76,7 @@ func (s *Slots) Free(spi uint32) {
 	s.free++
 }
 
+// InUse is how many SPIs are lent. It is for the owner.
+func (s *Slots) InUse() int { return len(s.spi) - s.free }
+
 func (s *Slots) slot(spi uint32) uint32 { return spi & uint32(len(s.spi)-1) }

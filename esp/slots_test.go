@@ -29,8 +29,14 @@ func TestSlotsLendEverySlotOnce(t *testing.T) {
 		if spi, ok := s.Alloc(rng.Uint32()); ok {
 			t.Fatalf("Alloc gave %#x with all %d slots taken", spi, room)
 		}
+		if s.InUse() != room {
+			t.Fatalf("%d of %d slots are in use when all are", s.InUse(), room)
+		}
 		for spi := range lent {
 			s.Free(spi)
+			if s.InUse() != room-1 {
+				t.Fatalf("%d of %d slots are in use when all but one are", s.InUse(), room)
+			}
 			s.Free(spi) // a second time is nothing
 			again, ok := s.Alloc(rng.Uint32())
 			if !ok || s.slot(again) != s.slot(spi) {

@@ -22,6 +22,8 @@ type Status struct {
 	Strangers []IKEStatus `json:"strangers,omitempty"`
 	// Refused are the last failures with peers that belong to no connection, the latest last.
 	Refused []Failure `json:"refused,omitempty"`
+	// SPIs is how many inbound SPIs are lent: one for each Child SA, and for each that is being negotiated or has just gone.
+	SPIs int `json:"spis"`
 	// Drops counts the packets that were not passed on, by reason, IKEDrops the IKE messages that were not acted upon.
 	Drops    map[string]uint64 `json:"drops"`
 	IKEDrops map[string]uint64 `json:"ike_drops"`
@@ -145,7 +147,7 @@ func (c *control) status() Status {
 		Time: time.Now(), Started: c.began, Device: c.edges.name, MTU: c.deviceMTU, Connections: []ConnectionStatus{},
 		Refused: slices.Clone(c.refused), Drops: c.counters.byReason(), IKEDrops: maps.Clone(c.ikeDrops),
 		KeepalivesIn: c.counters.keepalivesIn.Load(), KeepalivesOut: c.counters.keepalivesOut.Load(),
-		ECNUnused: c.counters.ecnUnused.Load(),
+		ECNUnused: c.counters.ecnUnused.Load(), SPIs: c.slots.InUse(),
 	}
 	index := make(map[string]int)
 	for i, conn := range c.order {

@@ -82,6 +82,7 @@ type CulvertStatus struct {
 	Connections []CulvertConnection `json:"connections"`
 	Strangers   []CulvertIKE        `json:"strangers"`
 	Refused     []CulvertFailure    `json:"refused"`
+	SPIs        int                 `json:"spis"`
 	Drops       map[string]uint64   `json:"drops"`
 	IKEDrops    map[string]uint64   `json:"ike_drops"`
 }
