@@ -89,6 +89,10 @@ func (s *expectAuthReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	}
 	sa.heard = sa.end.now
 	sa.answered(m.Header.MessageID)
+	if s.unwanted != "" {
+		s.part(sa, c)
+		return
+	}
 	if err != nil {
 		s.reject(sa, wire.INVALID_SYNTAX, "malformed answer to IKE_AUTH: "+err.Error(), "")
 		return
@@ -180,6 +184,24 @@ func (s *expectAuthReply) reject(sa *ikeSA, kind wire.NotifyType, text, remedy s
 	sa.end.keeperOf(conn).failed(text)
 }
 
+// renounce waits for the answer only to close the IKE SA after it: the peer may believe that it is up.
+func (s *expectAuthReply) renounce(sa *ikeSA, why string) {
+	s.unwanted = why
+	sa.vacate()
+}
+
+// part deletes an IKE SA that is not wanted any more, if the peer believes that there is one; c is nil if its answer could not be
+// read. Whether it is the right peer does not matter now, so it is heard no further than in the stage of those that are not.
+func (s *expectAuthReply) part(sa *ikeSA, c *content) {
+	if c != nil && c.auth == nil && c.refusal() != nil {
+		sa.event(Closed, s.unwanted, "")
+		sa.remove()
+		return
+	}
+	sa.state = &established{closing: true, rejected: true}
+	sa.enqueue(&deleteIKE{why: s.unwanted})
+}
+
 // leave gives back what the child in IKE_AUTH took.
 func (s *expectAuthReply) leave(sa *ikeSA) {
 	if s.child != nil {
@@ -189,6 +211,11 @@ func (s *expectAuthReply) leave(sa *ikeSA) {
 }
 
 func (s *expectAuthReply) silence(sa *ikeSA) {
+	if s.unwanted != "" {
+		sa.event(Closed, s.unwanted, "")
+		sa.remove()
+		return
+	}
 	sa.fail(fmt.Sprintf("no answer to IKE_AUTH from %v", sa.path.Remote),
 		"the peer answered at port 500 but not at 4500: check that UDP port 4500 reaches it through every firewall and NAT")
 }
@@ -236,7 +263,7 @@ func remedyOf(kind wire.NotifyType) string {
 	case wire.NO_ADDITIONAL_SAS:
 		return "the peer allows no further child on this IKE SA"
 	case wire.INVALID_MAJOR_VERSION:
-		return "the peer speaks IKEv1 only: enable IKEv2 on it"
+		return "the peer speaks another version of IKE, most likely IKEv1 only: enable IKEv2 on it"
 	case wire.SINGLE_PAIR_REQUIRED:
 		return "the peer wants one pair of addresses in each child: use narrower traffic selectors"
 	}

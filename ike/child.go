@@ -41,6 +41,8 @@ type childSA struct {
 	// successor replaces this one.
 	successor *childSA
 
+	received uint64 // packets at the time of the last look
+
 	born                        time.Time
 	rekeyAt, expireAt, drainEnd time.Time
 

@@ -319,12 +319,14 @@ func (x *childExchange) reply(sa *ikeSA, c *content) {
 		return
 	}
 	child.nonceMin = clone(child.nonceMin)
+	// Of a policy that is down by order the peer may have made a child since: that one is rekeyed as any other.
+	unwanted := k.isHeld(x.cfg) && (x.old == nil || x.old.deleting)
 	if x.old == nil {
 		x.enter(sa, child, keys)
 	} else {
 		x.settle(sa, child, keys)
 	}
-	if k.isHeld(x.cfg) {
+	if unwanted {
 		child.closeWith("the operator closed it")
 	}
 }

@@ -36,8 +36,9 @@ type Endpoint struct {
 	// addrs are the addresses of the host, nil if they are not known.
 	addrs  []netip.Addr
 	agenda agenda
-	// touched are the IKE SAs that were changed by the current input.
+	// touched are the IKE SAs that were changed by the current input, stale the keepers that have to make a new plan for it.
 	touched []*ikeSA
+	stale   []*keeper
 	// spent are inbound SPIs whose Remove is among the effects: they are given back when the caller comes again, who has
 	// carried out the effects by then.
 	spent    []uint32
@@ -195,13 +196,13 @@ func (e *Endpoint) settle() {
 		}
 		e.agenda.set(&sa.entry, sa.timers.next())
 	}
-	for _, k := range e.keepers {
-		if k.stale {
-			k.stale = false
-			k.plan()
-		}
+	stale := e.stale
+	e.stale = nil
+	for _, k := range stale {
+		k.stale = false
+		k.plan()
 	}
-	if len(e.touched) > 0 {
+	if len(e.touched) > 0 || len(e.stale) > 0 {
 		e.settle()
 	}
 }

@@ -264,6 +264,10 @@ func (sa *ikeSA) close(why string) {
 		sa.vacate()
 		sa.timers = timers{timerRetransmit: sa.timers[timerRetransmit]}
 		sa.enqueue(&deleteIKE{why: why})
+	case *expectAuthReply:
+		if s.unwanted == "" {
+			s.renounce(sa, why)
+		}
 	default:
 		sa.remove()
 	}

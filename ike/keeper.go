@@ -50,10 +50,15 @@ func newKeeper(e *Endpoint, c *Connection) *keeper {
 }
 
 // changed asks for a new plan.
-func (k *keeper) changed() { k.stale = true }
+func (k *keeper) changed() {
+	if !k.stale {
+		k.stale = true
+		k.end.stale = append(k.end.stale, k)
+	}
+}
 
 // fire makes a new plan: a wait is over.
-func (k *keeper) fire() { k.stale = true }
+func (k *keeper) fire() { k.changed() }
 
 // rest ends all endeavours.
 func (k *keeper) rest() { k.resting = true }
@@ -137,7 +142,7 @@ func (k *keeper) resolved(r Resolved) {
 		return
 	}
 	if k.current() != nil {
-		k.stale = true
+		k.changed()
 		return
 	}
 	for _, c := range k.children {
@@ -153,7 +158,8 @@ func (k *keeper) resolved(r Resolved) {
 func (k *keeper) hurry(otherAddresses bool) {
 	for _, c := range k.children {
 		if (otherAddresses || k.noWay) && (c.keep || c.once) && !k.hasChild(c.cfg) {
-			k.attempts, k.notYet, k.stale = 0, zeroTime, true
+			k.attempts, k.notYet = 0, zeroTime
+			k.changed()
 		}
 	}
 }
@@ -172,9 +178,13 @@ func (k *keeper) current() *ikeSA {
 func (k *keeper) isCalling() bool {
 	for _, sa := range k.end.order {
 		if sa.conn == k.conn && sa.initiator && !sa.removed {
-			switch sa.state.(type) {
-			case *expectInitReply, *expectAuthReply:
+			switch s := sa.state.(type) {
+			case *expectInitReply:
 				return true
+			case *expectAuthReply:
+				if s.unwanted == "" {
+					return true
+				}
 			}
 		}
 	}
@@ -211,7 +221,7 @@ func (k *keeper) initiate(child string) {
 		c.held, c.keep, c.once = false, c.cfg.KeepUp(), true
 		c.attempts, c.notYet = 0, zeroTime
 	})
-	k.stale = true
+	k.changed()
 }
 
 // acquire brings a child up because a packet asks for it.
@@ -219,7 +229,7 @@ func (k *keeper) acquire(child string) {
 	k.named(child, func(c *keptChild) {
 		if !c.held && c.cfg.StartAction != None && !c.once {
 			c.keep, c.once = c.cfg.KeepUp(), true
-			k.stale = true
+			k.changed()
 		}
 	})
 }
@@ -291,7 +301,7 @@ func (k *keeper) failed(why string) {
 	}
 	wait := k.backoff(k.attempts)
 	k.notYet = k.end.now.Add(wait)
-	k.stale = true
+	k.changed()
 	for _, c := range k.children {
 		if c.keep || c.once {
 			k.end.emit(Event{Kind: Retrying, Conn: k.conn.Name, Text: fmt.Sprintf("attempt %d failed (%s), next in %v", k.attempts, why, wait.Round(time.Second/10))})
@@ -310,13 +320,13 @@ func (k *keeper) childFailed(sa *ikeSA, cfg *Child, text, remedy string) {
 		}
 		c.notYet = k.end.now.Add(k.backoff(c.attempts))
 	})
-	k.stale = true
+	k.changed()
 }
 
 // succeeded is called for every IKE SA that is established by IKE_AUTH.
 func (k *keeper) succeeded(sa *ikeSA) {
 	k.attempts, k.notYet = 0, zeroTime
-	k.stale = true
+	k.changed()
 	if !sa.initiator {
 		for _, c := range k.children {
 			c.notYet = k.end.now.Add(courtesy + k.end.jitter(courtesy))
@@ -379,7 +389,7 @@ func (k *keeper) childClosed(cfg *Child) {
 		c.once = cfg.CloseAction == Start && !c.held
 		c.notYet = later(c.notYet, k.end.now.Add(k.backoff(1)))
 	})
-	k.stale = true
+	k.changed()
 }
 
 // childSpent is called when a child carries nothing more although nothing replaces it. One that was refused by the datapath is spent
@@ -395,7 +405,7 @@ func (k *keeper) ended(action func(*Child) Action) {
 		}
 	}
 	k.notYet = k.end.now.Add(k.end.jitter(backoffMin))
-	k.stale = true
+	k.changed()
 }
 
 func later(a, b time.Time) time.Time {

@@ -40,7 +40,6 @@ type ikeSA struct {
 	unproven          bool       // it is on the account of half-open ones of initial's source
 	nextHint          time.Time  // when a hint that it is lost is heard again
 	heard             time.Time
-	received          uint64   // packets of all children at the time of the last look
 	nonces            keyInput // Ni and Nr of IKE_SA_INIT, for the child in IKE_AUTH (RFC 7296 2.17)
 	nonceMin          []byte   // the lower of the two nonces that made it (RFC 7296 2.8)
 	// successor replaces it after a rekey.
@@ -277,12 +276,7 @@ func (sa *ikeSA) probe() {
 	if !sa.isCurrent() || sa.conn.DPDDelay == 0 {
 		return
 	}
-	var received uint64
-	for _, c := range sa.children {
-		received += sa.end.cfg.Datapath.Received(c.in)
-	}
-	if received != sa.received {
-		sa.received = received
+	if sa.hasReceived() {
 		if m := sa.mob; m == nil || !m.strayed { // RFC 4555 3.12
 			sa.heard = sa.end.now
 		}
@@ -298,6 +292,17 @@ func (sa *ikeSA) probe() {
 		next = sa.end.now.Add(sa.conn.DPDDelay)
 	}
 	sa.timers[timerProbe] = next
+}
+
+// hasReceived reports whether a child received anything since the last look.
+func (sa *ikeSA) hasReceived() bool {
+	any := false
+	for _, c := range sa.children {
+		n := sa.end.cfg.Datapath.Received(c.in)
+		any = any || n != c.received
+		c.received = n
+	}
+	return any
 }
 
 // dead is called when the peer did not answer at all.

@@ -38,10 +38,17 @@ type expectInitReply struct {
 type expectAuthReply struct {
 	signedByPeer []byte // what the responder signs, but for its identity
 	child        *childOffer
+	// unwanted is why the IKE SA is to be closed as soon as the peer has answered.
+	unwanted string
 }
 
 func (*expectInitReply) String() string { return "waiting for the answer to IKE_SA_INIT" }
-func (*expectAuthReply) String() string { return "waiting for the answer to IKE_AUTH" }
+func (s *expectAuthReply) String() string {
+	if s.unwanted != "" {
+		return "closing"
+	}
+	return "waiting for the answer to IKE_AUTH"
+}
 
 func (*expectInitReply) stage() stage { return initSent }
 func (*expectAuthReply) stage() stage { return authSent }

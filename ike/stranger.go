@@ -28,9 +28,16 @@ func (e *Endpoint) notice(d Datagram, h wire.Header, n *wire.Notify) {
 	e.answer(d, wire.AppendMessage(nil, h, []wire.Payload{n}))
 }
 
-// otherVersion answers a request of a higher major version with the one that we speak (RFC 7296 2.5). IKEv1 gets
-// no answer: it has no such notify.
+// otherVersion answers a request of a higher major version with the one that we speak (RFC 7296 2.5). IKEv1 gets no answer: it has no
+// such notify. What names an IKE SA that we began is the answer of a peer that knows no IKEv2.
 func (e *Endpoint) otherVersion(d Datagram, h wire.Header) {
+	if sa := e.sas[h.SPIi]; sa != nil && sa.initiator && sa.path.Remote.Addr() == d.Path.Remote.Addr() {
+		if s, ok := sa.state.(*expectInitReply); ok {
+			s.takeError(sa, wire.INVALID_MAJOR_VERSION)
+			e.touch(sa)
+			return
+		}
+	}
 	if h.Major < 2 {
 		e.drop(d, "IKEv1")
 		return

@@ -196,3 +196,25 @@ func TestWrongSecret(t *testing.T) {
 	}
 	s.wantEnd()
 }
+
+// TestTerminateWhileCalling: whenever the operator changes his mind, the peer is left without an IKE SA that nobody else has, and soon.
+func TestTerminateWhileCalling(t *testing.T) {
+	for wait := time.Duration(0); wait < 150*time.Millisecond; wait += 5 * time.Millisecond {
+		s := newScene(t, 1, func(a, b *side) { a.start, b.start = ike.Trap, ike.Trap })
+		s.Link = Link{Latency: 20 * time.Millisecond}
+		s.Run(time.Second)
+		s.a.Initiate(conn, child)
+		s.Run(wait)
+		s.a.Terminate(conn, "")
+		s.Run(time.Second)
+		for _, h := range []*Host{s.a, s.b} {
+			for _, sa := range h.Snapshot() {
+				if sa.Current || !sa.Established.IsZero() {
+					t.Errorf("after %v %s has an IKE SA that is %s", wait, h.Name, sa.State)
+				}
+			}
+		}
+		s.wantDown()
+		s.wantEnd()
+	}
+}
