@@ -144,6 +144,18 @@ func (id ID) Equal(o ID) bool {
 	return id.data == o.data
 }
 
+// Canonical is the same for identities that are Equal, and so fit to be a map key.
+func (id ID) Canonical() ID {
+	if id.foldsCase() {
+		b := []byte(id.data)
+		for i := range b {
+			b[i] = lower(b[i])
+		}
+		id.data = string(b)
+	}
+	return id
+}
+
 func (id ID) foldsCase() bool { return id.kind == FQDN || id.kind == RFC822 }
 
 // equalFold is strings.EqualFold for ASCII letters only: the Kelvin sign is no k in a host name.

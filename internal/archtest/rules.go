@@ -14,6 +14,7 @@ var imports = map[string]string{
 	"suite":         "",
 	"natt":          "",
 	"ts":            "internal/inet",
+	"pool":          "ident",
 	"psk":           "ident suite",
 	"ike/wire":      "ident suite ts",
 	"ike":           "ident ike/wire natt psk suite ts",
@@ -23,24 +24,24 @@ var imports = map[string]string{
 	"tun":     "internal/inet",
 	"udp":     "",
 	"config":  "ident ike psk suite ts",
-	"gateway": "config esp ident ike ike/wire internal/inet natt psk suite ts tun udp",
-	"cmd/...": "config esp gateway ident ike ike/wire internal/demo internal/inet natt psk suite ts tun udp",
+	"gateway": "config esp ident ike ike/wire internal/inet natt pool psk suite ts tun udp",
+	"cmd/...": "config esp gateway ident ike ike/wire internal/demo internal/inet natt pool psk suite ts tun udp",
 
 	// These test, measure and serve the work on the project.
 	"tun/tuntest":          "tun",
 	"udp/udptest":          "udp",
-	"bench":                "config esp gateway ident ike ike/wire internal/inet natt psk suite ts tun udp",
-	"internal/sim":         "ident ike ike/wire internal/inet natt psk suite ts",
+	"bench":                "config esp gateway ident ike ike/wire internal/inet natt pool psk suite ts tun udp",
+	"internal/sim":         "ident ike ike/wire internal/inet natt pool psk suite ts",
 	"internal/lab":         "",
 	"internal/demo":        "config gateway ident ike internal/lab natt suite ts",
-	"internal/e2e":         "config esp gateway ident ike ike/wire internal/inet internal/lab natt psk suite ts tun udp",
+	"internal/e2e":         "config esp gateway ident ike ike/wire internal/inet internal/lab natt pool psk suite ts tun udp",
 	"internal/archtest":    "",
 	"internal/conformance": "",
 	"internal/testsum":     "",
 }
 
 // deciding are the packages that take time, randomness and bytes and return values, and do nothing else.
-var deciding = words("ident psk ts suite natt ike/wire ike esp internal/inet")
+var deciding = words("ident psk ts suite natt pool ike/wire ike esp internal/inet")
 
 // forTests may be imported by tests, by each other and by the programs that exercise the whole, but by nothing
 // that runs in the daemon.

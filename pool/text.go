@@ -1,0 +1,82 @@
+package pool
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ident"
+)
+
+// version of the text that leases are remembered in.
+const version = 1
+
+// MaxText is the length in bytes beyond which a text is not read: more than MaxLeases leases of ordinary identities need.
+const MaxText = 64 << 20
+
+// record is what is remembered.
+type record struct {
+	Version int      `json:"version"`
+	Leases  []memory `json:"leases"`
+}
+
+type memory struct {
+	Pool     string     `json:"pool"`
+	Address  netip.Addr `json:"address"`
+	Identity string     `json:"identity"`
+	Since    time.Time  `json:"since"`
+}
+
+// Text is what Restore reads, JSON with a line for each lease. An online lease counts as given back at now: nobody uses it when
+// the text is read.
+func (b *Book) Text(now time.Time) ([]byte, error) {
+	r := record{Version: version, Leases: []memory{}}
+	leases := b.Leases()
+	for i := range leases {
+		if leases[i].Online > 0 {
+			leases[i].Since = now
+		}
+	}
+	slices.SortStableFunc(leases, bySince)
+	for _, l := range leases {
+		r.Leases = append(r.Leases, memory{l.Pool, l.Addr, l.Owner.String(), l.Since.UTC().Truncate(time.Second)})
+	}
+	text, err := json.MarshalIndent(r, "", " ")
+	return append(text, '\n'), err
+}
+
+// Restore remembers what a text says, in a Book that has lent nothing yet. What does not fit the pools any more is left out. An
+// error means that the text is not one of Text's; nothing of it is remembered then.
+func (b *Book) Restore(text []byte) error {
+	if len(text) > MaxText {
+		return fmt.Errorf("it has more than %d bytes", MaxText)
+	}
+	var r record
+	if err := json.Unmarshal(text, &r); err != nil {
+		return err
+	}
+	if r.Version != version {
+		return fmt.Errorf("it is of version %d, and this program knows version %d", r.Version, version)
+	}
+	if len(r.Leases) > MaxLeases {
+		return fmt.Errorf("it has more than %d leases", MaxLeases)
+	}
+	var leases []Lease
+	for i, m := range r.Leases {
+		owner, err := ident.Parse(m.Identity)
+		if err != nil || owner.IsZero() || !m.Address.IsValid() {
+			return fmt.Errorf("lease %d, of %v, is not for one identity: %q", i+1, m.Address, m.Identity)
+		}
+		leases = append(leases, Lease{Pool: m.Pool, Addr: m.Address, Owner: owner, Since: m.Since})
+	}
+	slices.SortStableFunc(leases, bySince)
+	for _, l := range leases {
+		i := slices.IndexFunc(b.pools, func(p *pool) bool { return p.Name == l.Pool && p.Contains(l.Addr) })
+		if i >= 0 && b.pools[i].leases[l.Addr] == nil {
+			b.enter(b.pools[i], l.Addr, l.Owner.Canonical(), l.Since)
+		}
+	}
+	return nil
+}
