@@ -38,6 +38,7 @@ func (sa *ikeSA) sendAuth(child *Child, signed, signedByPeer []byte) {
 	}
 	payloads = append(payloads, sa.announceWindow()...)
 	s := &expectAuthReply{signedByPeer: signedByPeer}
+	payloads = append(payloads, sa.configRequest()...)
 	if child != nil {
 		offer, err := sa.newOffer(child, sa.trafficOf(child), false, 0)
 		if err != nil {
@@ -133,6 +134,13 @@ func (s *expectAuthReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	}
 	sa.establish()
 	sa.takeWindow(c)
+	if !sa.takeAssignment(c) {
+		if child != nil {
+			child.release(sa)
+		}
+		sa.close("the peer assigns no address")
+		return
+	}
 	if child != nil {
 		child.finishAuth(sa, c)
 	}
@@ -262,6 +270,10 @@ func remedyOf(kind wire.NotifyType) string {
 		return "the peer could not read our message; with a wrong secret some peers say this too"
 	case wire.NO_ADDITIONAL_SAS:
 		return "the peer allows no further child on this IKE SA"
+	case wire.INTERNAL_ADDRESS_FAILURE:
+		return "the pools of the peer have no address left, or none of this family, or its connection has no pools; or remove vips here"
+	case wire.FAILED_CP_REQUIRED:
+		return "the peer wants us to ask for an address: set vips = 0.0.0.0 in the connection"
 	case wire.INVALID_MAJOR_VERSION:
 		return "the peer speaks another version of IKE, most likely IKEv1 only: enable IKEv2 on it"
 	case wire.SINGLE_PAIR_REQUIRED:

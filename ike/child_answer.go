@@ -70,6 +70,10 @@ func (sa *ikeSA) answerChild(c *content, policies []*Child, old *childSA) ([]wir
 	}
 	create := c.nonce != nil
 	cfg, agreed := sa.agree(c, policies)
+	if cfg == nil && len(sa.conn.Pools) > 0 && len(sa.loans) == 0 {
+		sa.event(ChildFailed, fmt.Sprintf("the peer did not ask for an address, and %v is in no child", c.tsi.Selectors), "set vips = 0.0.0.0 on the peer, or what its implementation calls a virtual address")
+		return notifyOf(wire.FAILED_CP_REQUIRED), nil // RFC 7296 2.19
+	}
 	if cfg == nil {
 		sa.event(ChildFailed, fmt.Sprintf("no child fits the peer's traffic selectors %v === %v", c.tsr.Selectors, c.tsi.Selectors), sa.explainSelectors(policies))
 		return notifyOf(wire.TS_UNACCEPTABLE), nil

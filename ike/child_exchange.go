@@ -9,6 +9,7 @@ import (
 
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/suite"
+	"github.com/culvert-vpn/culvert/ts"
 )
 
 // childOffer is what an initiator offers for a Child SA.
@@ -157,6 +158,12 @@ func (o *childOffer) agreed(sa *ikeSA, c *content) (agreement, error) {
 	}
 	if len(a.local) == 0 || len(a.remote) == 0 || !a.within(o.asked) {
 		return a, errors.New("the peer chose traffic selectors that were not offered")
+	}
+	if len(sa.conn.VIPs) > 0 {
+		// The offer was for any address that we might be assigned.
+		if a.local = ts.Narrow(a.local, sa.localSelectors(o.cfg.LocalTS)); len(a.local) == 0 {
+			return a, errors.New("the peer chose traffic selectors without the address that it assigned to us")
+		}
 	}
 	return a, nil
 }

@@ -21,6 +21,8 @@ type Config struct {
 	Datapath Datapath
 	// Secrets holds the pre-shared keys.
 	Secrets *psk.Store
+	// Lender lends inner addresses; nil lends none.
+	Lender Lender
 	// Connections are tried in order when a request arrives; the first that fits is used.
 	Connections []*Connection
 	// Retransmit is the schedule of unanswered requests; the zero value means DefaultRetransmit. A connection may have
@@ -88,6 +90,11 @@ type Connection struct {
 	// KeyingTries is how often establishing is tried before giving up a connection that no child
 	// keeps up; 0: for ever.
 	KeyingTries int
+
+	// VIPs are the inner addresses to ask the peer for when we call it; an unspecified one is any of its family.
+	VIPs []netip.Addr
+	// Pools are where the addresses for a peer that asks come from, the first first.
+	Pools []*Pool
 
 	Children []*Child
 }

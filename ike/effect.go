@@ -80,6 +80,13 @@ type Survey struct {
 // Keepalive asks for a NAT keepalive on a path (RFC 3948 2.3), unless something was sent there of late.
 type Keepalive struct{ Path natt.Path }
 
+// Assign says what a connection has of its peer from now on, in place of what it had; the zero Assignment is nothing. It stays
+// while the connection is down and to come back.
+type Assign struct {
+	Conn *Connection
+	Assignment
+}
+
 // Keys are the keys of an IKE SA, for a protocol analyser. They are only returned if Config.LogKeys is set.
 type Keys struct {
 	SPIi, SPIr             uint64
@@ -111,6 +118,7 @@ func (Remove) effect()    {}
 func (Repath) effect()    {}
 func (Survey) effect()    {}
 func (Keepalive) effect() {}
+func (Assign) effect()    {}
 func (Keys) effect()      {}
 func (Event) effect()     {}
 
@@ -132,12 +140,14 @@ const (
 	PathChanged                       // the peer is reached another way
 	Dropped                           // a message was not acted upon; Text is the reason
 	Warned                            // something to know that changes nothing
+	Assigned                          // the peer has an inner address of us, or we of it
 )
 
 var eventNames = [...]string{
 	Initiating: "initiating", Established: "established", Rekeyed: "rekeyed", Closed: "closed", Failed: "failed",
 	ChildUp: "child-up", ChildRekeyed: "child-rekeyed", ChildDown: "child-down", ChildFailed: "child-failed",
 	Retrying: "retrying", PathChanged: "path-changed", Dropped: "dropped", Warned: "warning",
+	Assigned: "assigned",
 }
 
 // String is the kind in lower case, with hyphens.

@@ -192,7 +192,7 @@ func (sa *ikeSA) create(c *content) []wire.Payload {
 // inform answers INFORMATIONAL: a Delete of the IKE SA or of children, errors, or nothing but a sign of life (RFC 7296
 // 1.4).
 func (sa *ikeSA) inform(c *content, id uint32) {
-	var payloads []wire.Payload
+	payloads := answerVersion(c.cp)
 	if c.deletesIKE() {
 		sa.deletedByPeer()
 		return
@@ -223,7 +223,7 @@ func (sa *ikeSA) inform(c *content, id uint32) {
 
 // deletedByPeer answers the peer's Delete of the IKE SA.
 func (sa *ikeSA) deletedByPeer() {
-	if x, ok := find(sa, func(x *rekeyIKE) bool { return x.theirs != nil }); ok {
+	if x, ok := find(sa, func(x *rekeyIKE) bool { return x.living() != nil }); ok {
 		// The peer did not notice that both were rekeying: its successor stays (RFC 7296 2.8.2).
 		sa.succeed(x.theirs)
 	}

@@ -3,6 +3,7 @@ package ike
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -23,6 +24,9 @@ type keeper struct {
 
 	dialing bool
 	noWay   bool // to the peer, when it was asked for last
+	// assigned is what we have of the peer, lastAddrs what we had last.
+	assigned  Assignment
+	lastAddrs []netip.Addr
 	// attempts without success, and not before when the next one is made
 	attempts int
 	notYet   time.Time
@@ -61,7 +65,10 @@ func (k *keeper) changed() {
 func (k *keeper) fire() { k.changed() }
 
 // rest ends all endeavours.
-func (k *keeper) rest() { k.resting = true }
+func (k *keeper) rest() {
+	k.resting = true
+	k.unassign()
+}
 
 // backoff is the wait after a number of failed attempts, with jitter so that peers do not march in step.
 func (k *keeper) backoff(attempts int) time.Duration {
@@ -76,6 +83,7 @@ func (k *keeper) plan() {
 	if k.resting {
 		return
 	}
+	k.unassign()
 	sa := k.current()
 	var missing []*keptChild
 	for _, c := range k.children {

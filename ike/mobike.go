@@ -172,9 +172,9 @@ func (sa *ikeSA) otherAddresses() []netip.Addr {
 	return list
 }
 
-// mayBeAt reports whether the connection may use an address of ours.
+// mayBeAt reports whether the connection may use an address of ours. One that a peer has assigned to us leads into a tunnel.
 func (sa *ikeSA) mayBeAt(a netip.Addr) bool {
-	return within(sa.conn.LocalAddrs, a) && !behind(func(c *Child) []ts.Spec { return c.LocalTS }, sa.conn, a, sa.path.Local.Addr())
+	return within(sa.conn.LocalAddrs, a) && !sa.end.isInner(a) && !behind(func(c *Child) []ts.Spec { return c.LocalTS }, sa.conn, a, sa.path.Local.Addr())
 }
 
 // mayCallAt reports whether an address that the peer told of is worth a try. One of the network behind the peer is not: from

@@ -104,6 +104,14 @@ func (x *rekeyIKE) abandon(*ikeSA) {
 	}
 }
 
+// living is the successor that the peer negotiated, unless the peer has closed it since.
+func (x *rekeyIKE) living() *ikeSA {
+	if x.theirs == nil || x.theirs.isGone() {
+		return nil
+	}
+	return x.theirs
+}
+
 func (x *rekeyIKE) forgetKey() {
 	if x.private != nil {
 		x.private.Zero()
@@ -129,7 +137,7 @@ func (x *rekeyIKE) reply(sa *ikeSA, c *content) {
 	}
 	mine, why := x.accept(sa, c)
 	x.forgetKey()
-	theirs := x.theirs
+	theirs := x.living()
 	x.theirs = nil
 	switch {
 	case sa.successor != nil:
@@ -145,14 +153,14 @@ func (x *rekeyIKE) reply(sa *ikeSA, c *content) {
 		}
 		// The peer believes in a successor that we do not have.
 		sa.close("the states of the two ends differ")
-	case theirs != nil && !theirs.isGone() && bytes.Compare(mine.nonceMin, theirs.nonceMin) < 0:
+	case theirs != nil && bytes.Compare(mine.nonceMin, theirs.nonceMin) < 0:
 		// The one with the lowest of the four nonces is closed by who made it (RFC 7296 2.8.2).
 		sa.succeed(theirs)
 		mine.discard("the peer's successor stays")
 	default:
 		sa.succeed(mine)
 		sa.retire()
-		if theirs != nil && !theirs.isGone() {
+		if theirs != nil {
 			theirs.timers[timerGiveUp] = sa.end.now.Add(replacedTime)
 			sa.end.touch(theirs)
 		}
@@ -212,6 +220,7 @@ func (sa *ikeSA) succeed(next *ikeSA) {
 	}
 	next.path, next.nat = sa.path, sa.nat
 	next.children, sa.children = append(next.children, sa.children...), nil
+	next.loans, sa.loans = sa.loans, nil
 	for _, c := range next.children {
 		c.sa = next
 	}
@@ -254,7 +263,7 @@ func (sa *ikeSA) discard(why string) {
 // refused takes an error in the answer.
 func (x *rekeyIKE) refused(sa *ikeSA, r *wire.Notify) {
 	x.forgetKey()
-	theirs := x.theirs
+	theirs := x.living()
 	x.theirs = nil
 	switch {
 	case sa.successor != nil:

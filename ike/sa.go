@@ -2,6 +2,7 @@ package ike
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/culvert-vpn/culvert/ident"
@@ -48,6 +49,7 @@ type ikeSA struct {
 	predecessor *ikeSA
 
 	children []*childSA
+	loans    []loan // what the peer has of us
 
 	touched, removed bool
 }
@@ -57,6 +59,7 @@ type origin struct {
 	called        bool // we sent IKE_SA_INIT
 	authenticated time.Time
 	nonceMin      []byte
+	assigned      []netip.Addr // to us
 }
 
 // state is what an IKE SA waits for.
@@ -222,6 +225,7 @@ func (sa *ikeSA) vacate() {
 	for _, c := range append([]*childSA(nil), sa.children...) {
 		c.vanish()
 	}
+	sa.repay()
 	if sa.conn != nil {
 		sa.end.keeperOf(sa.conn).changed()
 	}

@@ -317,7 +317,11 @@ func (s *expectAuth) authenticate(sa *ikeSA, c *content) {
 	payloads := []wire.Payload{&wire.ID{Responder: true, ID: local, Raw: body}, &wire.Auth{Method: wire.AuthSharedKey, Data: auth}}
 	payloads = append(payloads, sa.announceWindow()...)
 	sa.takeWindow(c)
-	payloads = append(payloads, sa.answerChildAuth(c)...)
+	config, ok := sa.answerConfig(c)
+	payloads = append(payloads, config...)
+	if ok {
+		payloads = append(payloads, sa.answerChildAuth(c)...)
+	}
 	if sa.mob != nil {
 		payloads = append(payloads, sa.announceMobility()...)
 	}

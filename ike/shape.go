@@ -18,6 +18,7 @@ type content struct {
 	idi, idr *wire.ID
 	auth     *wire.Auth
 	tsi, tsr *wire.TS
+	cp       *wire.CP
 	notifies []*wire.Notify
 	deletes  []*wire.Delete
 	// culvert: the peer says that it is one of us.
@@ -54,6 +55,8 @@ func collect(payloads []wire.Payload) (*content, error) {
 				place = &c.tsr
 			}
 			twice, *place = *place != nil, p
+		case *wire.CP:
+			twice, c.cp = c.cp != nil, p
 		case *wire.Notify:
 			c.notifies = append(c.notifies, p)
 		case *wire.Delete:

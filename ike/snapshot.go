@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -28,6 +29,8 @@ type SAInfo struct {
 	// Established is when both ends were authenticated. RekeyAt and ExpireAt are zero if there is no such limit.
 	Established, RekeyAt, ExpireAt time.Time
 	Children                       []ChildInfo
+	// Assigned are our inner addresses, Lent those that the peer has of us.
+	Assigned, Lent []netip.Addr
 }
 
 // ChildInfo describes a Child SA.
@@ -53,6 +56,7 @@ func (e *Endpoint) Snapshot() []SAInfo {
 			State: sa.state.String(), Current: sa.isCurrent(), Initiator: sa.initiator, SPIi: sa.spiI, SPIr: sa.spiR,
 			Path: sa.path, NAT: sa.nat, LocalID: sa.localID, RemoteID: sa.remoteID, Secret: sa.secret,
 			Proposal: sa.proposal, Established: sa.established,
+			Assigned: slices.Clone(sa.origin.assigned), Lent: sa.lent(),
 			RekeyAt: sa.timers[timerRekey], ExpireAt: sa.timers[timerExpire],
 		}
 		if sa.conn != nil {

@@ -14,7 +14,7 @@ type traffic struct{ local, remote []ts.Selector }
 
 // trafficOf is what a policy is for.
 func (sa *ikeSA) trafficOf(cfg *Child) traffic {
-	return traffic{local: ts.Resolve(cfg.LocalTS, sa.path.Local.Addr()), remote: ts.Resolve(cfg.RemoteTS, sa.path.Remote.Addr())}
+	return traffic{local: sa.localSelectors(cfg.LocalTS), remote: sa.remoteSelectors(cfg.RemoteTS)}
 }
 
 // within reports whether o carries all of it.

@@ -161,3 +161,9 @@ func (a Attribute) appendValue(b []byte) []byte {
 	}
 	return b
 }
+
+// UnityLocalLAN is a network that is not to be reached through the tunnel: address, netmask and 6 bytes of zero.
+func UnityLocalLAN(p netip.Prefix) Attribute {
+	value := binary.BigEndian.AppendUint32(p.Addr().AsSlice(), uint32(uint64(0xffffffff)<<(32-p.Bits())))
+	return Attribute{Type: UNITY_LOCAL_LAN, Data: append(value, 0, 0, 0, 0, 0, 0)}
+}

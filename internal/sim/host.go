@@ -9,6 +9,7 @@ import (
 
 	"github.com/culvert-vpn/culvert/ike"
 	"github.com/culvert-vpn/culvert/natt"
+	"github.com/culvert-vpn/culvert/pool"
 	"github.com/culvert-vpn/culvert/psk"
 )
 
@@ -19,6 +20,8 @@ type Config struct {
 	Secret     string
 	Secrets    *psk.Store
 	Retransmit ike.Retransmit
+	// Ranges are what the pools of the connections lend of.
+	Ranges []pool.Range
 }
 
 // Host is an endpoint with an address and a datapath.
@@ -33,6 +36,10 @@ type Host struct {
 	cfg   ike.Config
 	nat   *NAT
 	table datapath
+	// book holds what is lent; what is assigned to the host is by connection. Both are as of now.
+	book     *pool.Book
+	ranges   []pool.Range
+	assigned map[string]ike.Assignment
 	// skew is how far the clock of the host is ahead of the world's.
 	skew time.Duration
 	down bool
@@ -64,6 +71,9 @@ func (w *World) Host(name, addr string, c Config) *Host {
 		Retransmit: c.Retransmit, LogKeys: true,
 	}
 	h.table = newDatapath(h)
+	h.ranges, h.assigned = c.Ranges, make(map[string]ike.Assignment)
+	h.book = pool.New(h.ranges)
+	h.cfg.Lender = h.book
 	h.Endpoint = ike.New(h.cfg)
 	w.hosts = append(w.hosts, h)
 	// The first tick comes by itself, but after whatever the test still has to set up.
@@ -71,13 +81,28 @@ func (w *World) Host(name, addr string, c Config) *Host {
 	return h
 }
 
-// Reboot loses all that the host knew but its configuration. Nobody is told.
+// Reboot loses all that the host knew but its configuration, and what its pools remember. Nobody is told.
 func (h *Host) Reboot() {
 	h.w.trace.note(h.w, h, "reboots")
 	h.table = newDatapath(h)
+	h.assigned = make(map[string]ike.Assignment)
+	h.reopen()
 	h.Endpoint = ike.New(h.cfg)
 	h.ticks = 0
 	h.w.After(0, func() { h.Give(ike.Tick{}) })
+}
+
+// reopen reads the leases from what was written of them.
+func (h *Host) reopen() {
+	text, err := h.book.Text(h.w.now)
+	h.book = pool.New(h.ranges)
+	if err == nil {
+		err = h.book.Restore(text)
+	}
+	if err != nil {
+		h.w.fail("the leases of %s cannot be read again: %v", h.Name, err)
+	}
+	h.cfg.Lender = h.book
 }
 
 // SetDown takes the host off the network, or puts it back. Its clock goes on.
@@ -175,6 +200,8 @@ func (h *Host) carryOut(e ike.Effect) {
 		h.table.remove(e)
 	case ike.Repath:
 		h.table.repath(e)
+	case ike.Assign:
+		h.assigned[e.Conn.Name] = e.Assignment
 	case ike.Keys:
 		h.w.trace.keys = append(h.w.trace.keys, e)
 	case ike.Event:

@@ -79,6 +79,8 @@ func disorderly(t *testing.T, seed uint64) *scene {
 			a.large, b.large = true, true
 		case 5: // more children, and the usual window
 			a.more, b.more = 3, 3
+		case 6: // the caller has an address of the other one's pool
+			withPool(a, b)
 		}
 		windows := [...][2]int{{0, 0}, {0, 1}, {2, 7}, {ike.MaxWindow, 0}}[seed/32%4]
 		a.window, b.window = windows[0], windows[1]
@@ -106,5 +108,7 @@ func (s *scene) rest() {
 	s.StopTraffic()
 	s.Run(12 * time.Minute)
 	s.wantUp()
+	s.wantAddress()
 	s.wantEnd()
+	s.wantNothingLent()
 }

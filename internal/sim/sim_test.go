@@ -13,6 +13,7 @@ import (
 
 	"github.com/culvert-vpn/culvert/ident"
 	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/pool"
 	"github.com/culvert-vpn/culvert/suite"
 	"github.com/culvert-vpn/culvert/ts"
 )
@@ -61,6 +62,9 @@ type side struct {
 	// transport: the child is for the traffic of the two ends, in transport mode.
 	transport  bool
 	inactivity time.Duration
+	// vips are asked for, and the pool is lent from; `dynamic` stands for these addresses.
+	vips []string
+	pool *ike.Pool
 }
 
 func orElse(text, fallback string) string {
@@ -118,6 +122,13 @@ func (s side) config() Config {
 		only.Mode = ike.Transport
 		only.LocalTS = []ts.Spec{must(ts.ParseSpec("dynamic"))}
 		only.RemoteTS = only.LocalTS
+	}
+	for _, a := range s.vips {
+		c.Connections[0].VIPs = append(c.Connections[0].VIPs, netip.MustParseAddr(a))
+	}
+	if p := s.pool; p != nil {
+		c.Connections[0].Pools = []*ike.Pool{p}
+		c.Ranges = []pool.Range{{Name: p.Name, First: p.First, Last: p.Last}}
 	}
 	if s.second {
 		first := c.Connections[0].Children[0]

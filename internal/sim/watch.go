@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/maphash"
+	"net/netip"
 
+	"github.com/culvert-vpn/culvert/ident"
 	"github.com/culvert-vpn/culvert/ike"
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/ts"
@@ -247,7 +249,16 @@ func (w *watcher) installs(h *Host, e ike.Install) {
 	if !w.authenticated[saKey{h, e.IKE}] {
 		h.w.fail("%s installs %08x before the peer is authenticated", h.Name, e.SPI)
 	}
-	local, remote := ts.Resolve(e.Child.LocalTS, e.Path.Local.Addr()), ts.Resolve(e.Child.RemoteTS, e.Path.Remote.Addr())
+	ours, theirs := []netip.Addr{e.Path.Local.Addr()}, []netip.Addr{e.Path.Remote.Addr()}
+	if a := h.assigned[e.Conn.Name]; !a.IsZero() {
+		ours = a.Addrs
+	}
+	for _, l := range h.book.Leases() {
+		if l.Online > 0 {
+			theirs = append(theirs, l.Addr)
+		}
+	}
+	local, remote := ts.Resolve(e.Child.LocalTS, ours...), ts.Resolve(e.Child.RemoteTS, theirs...)
 	if len(e.Local) == 0 || len(e.Remote) == 0 || !ts.Subset(e.Local, local) || !ts.Subset(e.Remote, remote) {
 		h.w.fail("%s installs %v === %v, beyond its policy", h.Name, e.Local, e.Remote)
 	}
@@ -271,9 +282,32 @@ func (w *watcher) installs(h *Host, e ike.Install) {
 
 // step looks at a host after it took an input.
 func (w *watcher) step(h *Host) {
+	if len(h.ranges) > 0 {
+		w.loans(h)
+	}
 	for spi := range h.table.in {
 		if !h.table.held[spi] {
 			h.w.fail("%s gave SPI %08x back, but receives under it", h.Name, spi)
+		}
+	}
+}
+
+// loans: no two identities have the same address, and what is lent is what the IKE SAs have.
+func (w *watcher) loans(h *Host) {
+	has := make(map[netip.Addr]ident.ID)
+	uses := make(map[netip.Addr]int)
+	for _, sa := range h.Snapshot() {
+		for _, a := range sa.Lent {
+			if other, taken := has[a]; taken && !other.Equal(sa.RemoteID) {
+				h.w.fail("%s lends %v to %v and to %v", h.Name, a, other, sa.RemoteID)
+			}
+			has[a] = sa.RemoteID
+			uses[a]++
+		}
+	}
+	for _, l := range h.book.Leases() {
+		if l.Online != uses[l.Addr] || l.Online > 0 && !l.Owner.Equal(has[l.Addr]) {
+			h.w.fail("%s counts %d uses of %v by %v, its IKE SAs have %d of %v", h.Name, l.Online, l.Addr, l.Owner, uses[l.Addr], has[l.Addr])
 		}
 	}
 }
