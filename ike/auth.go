@@ -126,7 +126,7 @@ func (s *expectAuthReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 		return
 	}
 	sa.remoteID = c.idr.ID
-	sa.secret = secret.Reason()
+	sa.secret = secret
 	child := s.child
 	s.child = nil
 	if sa.conn.MOBIKE && c.notify(wire.MOBIKE_SUPPORTED) != nil {
@@ -237,7 +237,7 @@ func (sa *ikeSA) establish() {
 	sa.origin = origin{called: sa.initiator, authenticated: sa.end.now, nonceMin: sa.nonceMin}
 	sa.heard = sa.end.now
 	sa.scheduleLifetime()
-	sa.event(Established, fmt.Sprintf("%v; %s", sa.nat, sa.secret), "")
+	sa.event(Established, fmt.Sprintf("%v; %s", sa.nat, sa.secret.Reason()), "")
 }
 
 // otherWith is another established IKE SA between the same two identities, or nil. A peer that did not say yet who it is may be

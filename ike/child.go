@@ -47,6 +47,7 @@ type childSA struct {
 	rekeyAt, expireAt, drainEnd time.Time
 
 	deleting  bool // our Delete is queued or under way
+	outdated  bool // it was negotiated under another configuration, and is to be replaced
 	redundant bool // both ends made a successor, and the other one stays
 	gone      bool // closed; the inbound half may still drain
 }
@@ -195,7 +196,7 @@ func (c *childSA) startRekey() {
 		c.closeWith("the peer did not close it")
 		return
 	}
-	if c.gone || c.deleting || c.isReplaced() || !c.sa.isCurrent() {
+	if c.gone || c.deleting || c.outdated || c.isReplaced() || !c.sa.isCurrent() {
 		return
 	}
 	if c.sa.hasExchange(func(x exchange) bool { r, ok := x.(*childExchange); return ok && r.old == c }) {
@@ -243,6 +244,7 @@ func (c *childSA) drained() {
 	e.emit(Remove{Dir: In, SPI: c.in, Pair: c.in})
 	delete(e.children, c.in)
 	e.spent = append(e.spent, c.in)
+	e.keeperOf(c.sa.conn).changed()
 	c.sa.children = slices.DeleteFunc(c.sa.children, func(o *childSA) bool { return o == c })
 }
 

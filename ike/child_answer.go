@@ -41,8 +41,8 @@ func (sa *ikeSA) answerNewChild(c *content) []wire.Payload {
 
 // answerRekeyChild answers CREATE_CHILD_SA with REKEY_SA (RFC 7296 1.3.3).
 func (sa *ikeSA) answerRekeyChild(c *content, old *childSA) []wire.Payload {
-	if old.deleting || old.isReplaced() {
-		// We are trying to close it (RFC 7296 2.25.1).
+	if old.deleting || old.isReplaced() || old.outdated && sa.end.keeperOf(sa.conn).isNegotiating(sa, old.cfg) {
+		// We are trying to close it, or are about to (RFC 7296 2.25.1).
 		return notifyOf(wire.TEMPORARY_FAILURE)
 	}
 	payloads, child := sa.answerChild(c, []*Child{old.cfg}, old)

@@ -23,6 +23,7 @@ type childOffer struct {
 	group     uint16
 	private   suite.KEPrivate
 	public    []byte
+	outdated  bool // the configuration has changed since
 }
 
 // newOffer makes an offer for some traffic of a child; create is false in IKE_AUTH, which carries neither nonce nor key exchange (RFC 7296 1.2). group
@@ -182,6 +183,11 @@ func (o *childOffer) finishAuth(sa *ikeSA, c *content) {
 		k.childFailed(sa, o.cfg, "the peer's answer has no child: "+err.Error(), "")
 		return
 	}
+	if o.outdated {
+		sa.disown(o)
+		k.changed()
+		return
+	}
 	child, keys, err := o.accept(sa, c, sa.nonces)
 	if err != nil {
 		k.childFailed(sa, o.cfg, err.Error(), "")
@@ -267,7 +273,7 @@ func (x *childExchange) needed(sa *ikeSA) bool {
 		return !x.old.gone && !x.old.deleting && !x.old.isReplaced()
 	}
 	k := sa.end.keeperOf(sa.conn)
-	return !k.isHeld(x.cfg) && !k.hasChild(x.cfg)
+	return k.keptOf(x.cfg) != nil && !k.isHeld(x.cfg) && !k.hasChild(x.cfg)
 }
 
 // abandon: the keeper waited for what comes of the exchange.
@@ -300,6 +306,14 @@ func (x *childExchange) reply(sa *ikeSA, c *content) {
 		return
 	}
 	k := sa.end.keeperOf(sa.conn)
+	if x.offer.outdated {
+		sa.disown(x.offer)
+		k.changed()
+		if x.old != nil {
+			x.old.startRekey()
+		}
+		return
+	}
 	if err := shapeChild.check(c); err != nil {
 		k.childFailed(sa, x.cfg, err.Error(), "")
 		sa.disown(x.offer)

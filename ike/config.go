@@ -12,8 +12,9 @@ import (
 	"github.com/culvert-vpn/culvert/ts"
 )
 
-// Config is everything an Endpoint knows of policy and takes from the world.
-// The endpoint borrows it for life; nothing in it may change afterwards.
+// Config is everything an Endpoint knows of policy and takes from the world. The endpoint takes the Connections: each stands for
+// its peer as long as one of its name is configured, and only the endpoint changes what is in it, when it is told to Reconfigure.
+// Between the calls of Handle the caller may read them. Everything else is borrowed for life, or until Reconfigure replaces it.
 type Config struct {
 	// Rand is the only source of randomness: SPIs, nonces, private keys, jitter.
 	Rand io.Reader
@@ -218,6 +219,14 @@ type Retransmit struct {
 
 // DefaultRetransmit gives up after 165 s, as strongSwan does.
 var DefaultRetransmit = Retransmit{Timeout: 4 * time.Second, Base: 1.8, Tries: 5}
+
+// orDefault is the schedule, or the default one instead of none.
+func (r Retransmit) orDefault() Retransmit {
+	if r == (Retransmit{}) {
+		return DefaultRetransmit
+	}
+	return r
+}
 
 // Patience is the longest time from the first transmission until the peer is given up.
 func (r Retransmit) Patience() time.Duration {

@@ -22,5 +22,6 @@
 // sealed is one message or several, and what is opened is there when its last fragment is.
 //
 // The window of an IKE SA numbers the messages, repeats what is unanswered (window.go) and answers what is repeated (inbox.go). A
-// connection's keeper (keeper.go) decides what should be up and when to try again.
+// connection's keeper (keeper.go) decides what should be up and when to try again. When the configuration changes (reconfigure.go),
+// it keeps what is the same, and replaces what is outdated before that is closed.
 package ike

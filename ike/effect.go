@@ -94,6 +94,39 @@ type Keys struct {
 	Encr, Integ            suite.Transform
 }
 
+// Reconfigured tells what a Reconfigure has come to. It comes before all other effects of it.
+type Reconfigured struct {
+	// Connections are those in effect now, in order. One that was known before is the same object, with other contents,
+	// and so are its children.
+	Connections []*Connection
+	// Changes are about every connection and, if that was configured before as well, about each of its children.
+	Changes []Change
+}
+
+// Change is what has become of a connection, or of a child of it.
+type Change struct {
+	Conn, Child string // Child is empty if it is about the connection itself
+	Kind        ChangeKind
+	// Differences, if it has changed.
+	Differences []Difference
+}
+
+// ChangeKind is what has become of something configured.
+type ChangeKind uint8
+
+// The kinds of changes.
+const (
+	Unchanged ChangeKind = iota
+	Changed
+	Added
+	Removed
+)
+
+// String is the kind in a word.
+func (k ChangeKind) String() string {
+	return [...]string{"unchanged", "changed", "added", "removed"}[k]
+}
+
 // Event is something worth telling. Its texts are safe to print: peer-supplied bytes are quoted, secrets never appear.
 type Event struct {
 	Kind EventKind
@@ -111,16 +144,17 @@ type Event struct {
 	Text, Remedy string
 }
 
-func (Send) effect()      {}
-func (Dial) effect()      {}
-func (Install) effect()   {}
-func (Remove) effect()    {}
-func (Repath) effect()    {}
-func (Survey) effect()    {}
-func (Keepalive) effect() {}
-func (Assign) effect()    {}
-func (Keys) effect()      {}
-func (Event) effect()     {}
+func (Send) effect()         {}
+func (Dial) effect()         {}
+func (Install) effect()      {}
+func (Remove) effect()       {}
+func (Repath) effect()       {}
+func (Survey) effect()       {}
+func (Keepalive) effect()    {}
+func (Assign) effect()       {}
+func (Keys) effect()         {}
+func (Event) effect()        {}
+func (Reconfigured) effect() {}
 
 // EventKind says what an Event is about.
 type EventKind uint8

@@ -54,9 +54,7 @@ type initialKey struct {
 
 // New returns an endpoint for cfg. The first Handle, with a Tick say, starts what the configuration wants started.
 func New(cfg Config) *Endpoint {
-	if cfg.Retransmit == (Retransmit{}) {
-		cfg.Retransmit = DefaultRetransmit
-	}
+	cfg.Retransmit = cfg.Retransmit.orDefault()
 	e := &Endpoint{
 		cfg:      cfg,
 		sas:      make(map[uint64]*ikeSA),
@@ -105,6 +103,8 @@ func (e *Endpoint) Handle(now time.Time, in Input) []Effect {
 		e.addressesChanged(in)
 	case Surveyed:
 		e.surveyed(in)
+	case Reconfigure:
+		e.reconfigure(in)
 	case Shutdown:
 		e.shutdown()
 	}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/culvert-vpn/culvert/natt"
+	"github.com/culvert-vpn/culvert/psk"
 )
 
 // Input is something that happened, for Handle.
@@ -70,16 +71,27 @@ type Surveyed struct {
 // Shutdown asks to delete every IKE SA. The endpoint is finished when Idle reports so.
 type Shutdown struct{}
 
-func (Datagram) input()  {}
-func (Tick) input()      {}
-func (Initiate) input()  {}
-func (Terminate) input() {}
-func (Rekey) input()     {}
-func (Resolved) input()  {}
-func (Acquire) input()   {}
-func (Expiring) input()  {}
-func (Used) input()      {}
-func (Moved) input()     {}
-func (Addresses) input() {}
-func (Surveyed) input()  {}
-func (Shutdown) input()  {}
+// Reconfigure puts another configuration into effect. What is the same in both is not touched; what has changed is applied in
+// place, rekeyed or set up anew, make before break, as Difference says; what is new is started, and what is gone is closed.
+// Order and names of secrets mean nothing. The endpoint takes the Connections, as those of the Config; it borrows Secrets, and
+// does not use the former ones any more.
+type Reconfigure struct {
+	Secrets     *psk.Store
+	Connections []*Connection
+	Retransmit  Retransmit
+}
+
+func (Datagram) input()    {}
+func (Tick) input()        {}
+func (Initiate) input()    {}
+func (Terminate) input()   {}
+func (Rekey) input()       {}
+func (Resolved) input()    {}
+func (Acquire) input()     {}
+func (Expiring) input()    {}
+func (Used) input()        {}
+func (Moved) input()       {}
+func (Addresses) input()   {}
+func (Surveyed) input()    {}
+func (Shutdown) input()    {}
+func (Reconfigure) input() {}

@@ -33,6 +33,10 @@ type keeper struct {
 	// stale asks for a new plan when the current input is dealt with.
 	stale   bool
 	resting bool
+	// leaving: the connection is not configured any more, and the last of it is being closed.
+	leaving bool
+	// stray: the path that is being looked for is one to where the peer is not called any more.
+	stray bool
 }
 
 // keptChild is what a keeper knows of one child.
@@ -45,12 +49,17 @@ type keptChild struct {
 }
 
 func newKeeper(e *Endpoint, c *Connection) *keeper {
-	k := &keeper{end: e, conn: c}
-	for _, cfg := range c.Children {
-		k.children = append(k.children, &keptChild{cfg: cfg, keep: cfg.KeepUp()})
-	}
+	k := &keeper{end: e, conn: c, children: keep(c.Children)}
 	k.entry.owner = k
 	return k
+}
+
+func keep(list []*Child) []*keptChild {
+	var kept []*keptChild
+	for _, cfg := range list {
+		kept = append(kept, &keptChild{cfg: cfg, keep: cfg.KeepUp()})
+	}
+	return kept
 }
 
 // changed asks for a new plan.
@@ -83,6 +92,7 @@ func (k *keeper) plan() {
 	if k.resting {
 		return
 	}
+	k.clearAway()
 	k.unassign()
 	sa := k.current()
 	var missing []*keptChild
@@ -140,6 +150,11 @@ func (k *keeper) resolved(r Resolved) {
 		return
 	}
 	k.dialing = false
+	if k.stray {
+		k.stray = false
+		k.changed()
+		return
+	}
 	if k.resting {
 		return
 	}
@@ -175,7 +190,7 @@ func (k *keeper) hurry(otherAddresses bool) {
 // current is the IKE SA that new children go into, or nil.
 func (k *keeper) current() *ikeSA {
 	for _, sa := range k.end.order {
-		if sa.conn == k.conn && sa.isCurrent() {
+		if sa.conn == k.conn && sa.isCurrent() && !sa.outdated {
 			return sa
 		}
 	}
@@ -199,16 +214,29 @@ func (k *keeper) isCalling() bool {
 	return false
 }
 
-// hasChild reports whether a Child SA of a policy is up, and not about to be closed.
-func (k *keeper) hasChild(cfg *Child) bool {
+// hasChild reports whether a Child SA of a policy is up as it is configured, and not about to be closed.
+func (k *keeper) hasChild(cfg *Child) bool { return k.child(cfg) != nil }
+
+// child is that Child SA, or nil.
+func (k *keeper) child(cfg *Child) *childSA {
 	for _, sa := range k.end.order {
 		for _, c := range sa.children {
-			if c.cfg == cfg && !c.gone && !c.redundant && !c.deleting {
-				return true
+			if c.cfg == cfg && !c.gone && !c.redundant && !c.deleting && !c.isOutdated() {
+				return c
 			}
 		}
 	}
-	return false
+	return nil
+}
+
+// keptOf is what is known of a child; nil if it is not configured any more.
+func (k *keeper) keptOf(cfg *Child) *keptChild {
+	for _, c := range k.children {
+		if c.cfg == cfg {
+			return c
+		}
+	}
+	return nil
 }
 
 func (k *keeper) isNegotiating(sa *ikeSA, cfg *Child) bool {
@@ -354,7 +382,7 @@ func (k *keeper) reconcile(sa, other *ikeSA) {
 		other.remove()
 		return
 	}
-	if !other.isCurrent() || !other.localID.Equal(sa.localID) || !other.remoteID.Equal(sa.remoteID) {
+	if !other.isCurrent() || other.outdated || !other.localID.Equal(sa.localID) || !other.remoteID.Equal(sa.remoteID) {
 		return
 	}
 	crossed := other.origin.called != sa.origin.called && other.origin.authenticated.After(sa.born)

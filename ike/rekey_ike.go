@@ -15,20 +15,25 @@ const replacedTime = 30 * time.Second
 
 // scheduleLifetime sets when the IKE SA is rekeyed, set up anew, closed and probed.
 func (sa *ikeSA) scheduleLifetime() {
-	now, c := sa.end.now, sa.conn
-	if c.RekeyTime > 0 {
-		sa.timers[timerRekey] = now.Add(c.RekeyTime - sa.end.jitter(min(c.RandTime, c.RekeyTime)))
-		sa.timers[timerExpire] = now.Add(c.RekeyTime + c.OverTime)
-	}
-	if c.ReauthTime > 0 {
-		sa.timers[timerReauth] = now.Add(c.ReauthTime - sa.end.jitter(min(c.RandTime, c.ReauthTime)))
-		sa.timers[timerExpire] = earlier(sa.timers[timerExpire], now.Add(c.ReauthTime+c.OverTime))
-	}
-	if c.DPDDelay > 0 {
-		sa.timers[timerProbe] = now.Add(c.DPDDelay)
+	sa.scheduleRenewal(sa.end.now)
+	if d := sa.conn.DPDDelay; d > 0 {
+		sa.timers[timerProbe] = sa.end.now.Add(d)
 	}
 	if sa.nat.LocalNAT {
 		sa.keepalive()
+	}
+}
+
+// scheduleRenewal sets when an IKE SA of that birth is rekeyed, set up anew and closed.
+func (sa *ikeSA) scheduleRenewal(born time.Time) {
+	c := sa.conn
+	if c.RekeyTime > 0 {
+		sa.timers[timerRekey] = born.Add(c.RekeyTime - sa.end.jitter(min(c.RandTime, c.RekeyTime)))
+		sa.timers[timerExpire] = born.Add(c.RekeyTime + c.OverTime)
+	}
+	if c.ReauthTime > 0 {
+		sa.timers[timerReauth] = born.Add(c.ReauthTime - sa.end.jitter(min(c.RandTime, c.ReauthTime)))
+		sa.timers[timerExpire] = earlier(sa.timers[timerExpire], born.Add(c.ReauthTime+c.OverTime))
 	}
 }
 
@@ -61,6 +66,7 @@ type rekeyIKE struct {
 	spi     uint64
 	nonce   []byte
 	group   uint16
+	offer   []suite.Proposal
 	private suite.KEPrivate
 	asked   bool // the peer asked for another group already
 	tries   int
@@ -87,9 +93,9 @@ func (x *rekeyIKE) request(sa *ikeSA) ([]wire.Payload, bool) {
 	if x.private, public, err = ke.Offer(sa.end.cfg.Rand); err != nil {
 		return nil, false
 	}
-	x.spi, x.nonce = sa.end.newSPI(), sa.end.random(nonceLen)
+	x.spi, x.nonce, x.offer = sa.end.newSPI(), sa.end.random(nonceLen), sa.conn.Proposals
 	return []wire.Payload{
-		number(sa.conn.Proposals, binary.BigEndian.AppendUint64(nil, x.spi)),
+		number(x.offer, binary.BigEndian.AppendUint64(nil, x.spi)),
 		&wire.Nonce{Data: x.nonce},
 		&wire.KE{Group: x.group, Data: public},
 	}, true
@@ -172,7 +178,7 @@ func (x *rekeyIKE) accept(sa *ikeSA, c *content) (*ikeSA, string) {
 	if err := shapeRekeyIKE.check(c); err != nil {
 		return nil, err.Error()
 	}
-	p, ok := c.chosen(sa.conn.Proposals, suite.IKE, 8)
+	p, ok := c.chosen(x.offer, suite.IKE, 8)
 	if !ok {
 		return nil, "the peer chose a proposal that was not offered"
 	}
@@ -201,6 +207,7 @@ func (sa *ikeSA) descend(initiator bool, ours, theirs uint64, chosen suite.Propo
 	next.conn, next.nat = sa.conn, sa.nat
 	next.localID, next.remoteID, next.secret = sa.localID, sa.remoteID, sa.secret
 	next.origin, next.fragments, next.mob = sa.origin, sa.fragments.inherit(), sa.mob
+	next.outdated = sa.outdated
 	in.spiI, in.spiR = next.spiI, next.spiR
 	next.predecessor = sa
 	next.state = &established{}

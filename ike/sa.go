@@ -8,6 +8,7 @@ import (
 	"github.com/culvert-vpn/culvert/ident"
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/natt"
+	"github.com/culvert-vpn/culvert/psk"
 	"github.com/culvert-vpn/culvert/suite"
 )
 
@@ -33,7 +34,7 @@ type ikeSA struct {
 	entry      entry
 
 	localID, remoteID ident.ID
-	secret            string // how the secret was found, in words
+	secret            psk.Secret // that the peer has proved
 	// born is when the first message was sent or came; established when it was complete.
 	born, established time.Time
 	origin            origin
@@ -51,6 +52,8 @@ type ikeSA struct {
 	children []*childSA
 	loans    []loan // what the peer has of us
 
+	// outdated: it was set up under another configuration, and is to be replaced.
+	outdated         bool
 	touched, removed bool
 }
 

@@ -112,8 +112,15 @@ func newScript(t *testing.T, change func(*Config)) *script {
 		path:   natt.Path{Local: netip.MustParseAddrPort("192.0.2.1:500"), Remote: netip.MustParseAddrPort("192.0.2.2:500")},
 		secret: testSecrets(t, "secret"), id: testID("@peer"), childIn: []byte{0, 0, 9, 9},
 	}
+	s.Endpoint = New(s.config(change))
+	s.give(Tick{})
+	return s
+}
+
+// config is a configuration of one connection with one child. change may alter it.
+func (s *script) config(change func(*Config)) Config {
 	cfg := Config{
-		Rand: s.rand, Datapath: s, Secrets: testSecrets(t, "secret"), Retransmit: Retransmit{Timeout: time.Second, Base: 2, Tries: 3},
+		Rand: s.rand, Datapath: s, Secrets: testSecrets(s.t, "secret"), Retransmit: Retransmit{Timeout: time.Second, Base: 2, Tries: 3},
 		Connections: []*Connection{{
 			Name: "c", RemoteHost: "192.0.2.2", LocalPort: 500, RemotePort: 500, LocalID: testID("@us"), RemoteID: testPattern("@peer"),
 			Proposals: testProposal(suite.IKE, testIKE), Window: 1,
@@ -124,9 +131,7 @@ func newScript(t *testing.T, change func(*Config)) *script {
 	if change != nil {
 		change(&cfg)
 	}
-	s.Endpoint = New(cfg)
-	s.give(Tick{})
-	return s
+	return cfg
 }
 
 // give lets the endpoint take an input.

@@ -303,7 +303,7 @@ func (s *expectAuth) authenticate(sa *ikeSA, c *content) {
 		sa.rejectAuth(&wire.Notify{Kind: wire.UNEXPECTED_NAT_DETECTED}, "the peer allows no NAT, and there is one between us", "allow NAT traversal on the peer")
 		return
 	}
-	sa.secret = secret.Reason()
+	sa.secret = secret
 	body := local.AppendWire(nil)
 	auth := secret.Auth(sa.keys.prf, sa.keys.signed(s.signed, sa.keys.pr, body))
 	if c.notify(wire.INITIAL_CONTACT) != nil {
@@ -424,7 +424,7 @@ func orAddress(id ident.ID) string {
 // as nothing else finds out.
 func (e *Endpoint) refuseSecond(sa *ikeSA) bool {
 	first := e.otherWith(sa)
-	if sa.conn.Unique != UniqueKeep || first == nil {
+	if sa.conn.Unique != UniqueKeep || first == nil || first.outdated {
 		return false
 	}
 	if !first.isAsking() {

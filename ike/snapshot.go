@@ -54,16 +54,21 @@ func (e *Endpoint) Snapshot() []SAInfo {
 		}
 		info := SAInfo{
 			State: sa.state.String(), Current: sa.isCurrent(), Initiator: sa.initiator, SPIi: sa.spiI, SPIr: sa.spiR,
-			Path: sa.path, NAT: sa.nat, LocalID: sa.localID, RemoteID: sa.remoteID, Secret: sa.secret,
+			Path: sa.path, NAT: sa.nat, LocalID: sa.localID, RemoteID: sa.remoteID,
 			Proposal: sa.proposal, Established: sa.established,
 			Assigned: slices.Clone(sa.origin.assigned), Lent: sa.lent(),
 			RekeyAt: sa.timers[timerRekey], ExpireAt: sa.timers[timerExpire],
+		}
+		if !sa.established.IsZero() {
+			info.Secret = sa.secret.Reason()
 		}
 		if sa.conn != nil {
 			info.Conn = sa.conn.Name
 		}
 		if sa.successor != nil {
 			info.State = "replaced"
+		} else if sa.outdated && sa.isCurrent() {
+			info.State = "outdated"
 		}
 		for _, c := range sa.children {
 			info.Children = append(info.Children, c.info())
@@ -82,6 +87,8 @@ func (c *childSA) info() ChildInfo {
 		state = "closing"
 	case c.isReplaced():
 		state = "replaced"
+	case c.isOutdated():
+		state = "outdated"
 	}
 	return ChildInfo{
 		Name: c.cfg.Name, State: state, In: c.in, Out: c.out, Mode: c.mode, Proposal: c.proposal,

@@ -113,3 +113,18 @@ func (m match) reason(whom string) string {
 	}
 	return fmt.Sprintf("owner %v covers %s", m.owner, whom)
 }
+
+// Find returns the secret of this store that stands for one of another store: it has the same bytes and is eligible
+// between the two identities. ok is false if there is none, and for a decoy or a wiped secret.
+func (s *Store) Find(was Secret, local, remote ident.ID) (found Secret, ok bool) {
+	old, valid := was.bytes()
+	if valid == 0 {
+		return Secret{}, false
+	}
+	for _, secret := range s.Lookup(local, remote) {
+		if b, valid := secret.bytes(); valid == 1 && subtle.ConstantTimeCompare(b, old) == 1 {
+			return secret, true
+		}
+	}
+	return Secret{}, false
+}

@@ -145,3 +145,34 @@ func TestPublishedAuth(t *testing.T) {
 		t.Error("the recorded AUTH does not verify")
 	}
 }
+
+// TestFind: a secret is found again by its bytes, whatever it is called and wherever it stands, if it is still for the peer.
+func TestFind(t *testing.T) {
+	us, peer := id(t, "@us"), id(t, "@foo")
+	was := store(t, "a qwerty @foo").Lookup(us, peer)[0]
+	for _, test := range []struct {
+		name  string
+		store *Store
+		want  string // the name of the secret; "" for none
+	}{
+		{"the same", store(t, "a qwerty @foo"), "a"},
+		{"renamed, not the best", store(t, "new other @foo", "b qwerty"), "b"},
+		{"other bytes", store(t, "a qwertz @foo"), ""},
+		{"a prefix", store(t, "a qwert @foo"), ""},
+		{"of another peer now", store(t, "a qwerty @bar"), ""},
+		{"none", NewStore(), ""},
+	} {
+		if found, ok := test.store.Find(was, us, peer); ok != (test.want != "") || found.Name() != test.want {
+			t.Errorf("%s: %q, %v", test.name, found.Name(), ok)
+		}
+	}
+	if _, ok := store(t, "a qwerty @foo").Find(Secret{}, us, peer); ok {
+		t.Error("a decoy is found")
+	}
+	wiped := store(t, "a qwerty @foo")
+	secret := wiped.Lookup(us, peer)[0]
+	wiped.Wipe()
+	if _, ok := store(t, "a qwerty @foo").Find(secret, us, peer); ok {
+		t.Error("a wiped secret is found")
+	}
+}

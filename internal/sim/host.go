@@ -31,6 +31,8 @@ type Host struct {
 	Addr netip.Addr
 	// Events are all that were returned so far.
 	Events []ike.Event
+	// Changes are what each Reconfigure has come to.
+	Changes [][]ike.Change
 
 	w     *World
 	cfg   ike.Config
@@ -53,15 +55,21 @@ type Host struct {
 // entropy makes bytes of the world's randomness, each host having a stream of its own.
 type entropy struct{ *rand.ChaCha8 }
 
-// Host adds a host and starts it at once.
-func (w *World) Host(name, addr string, c Config) *Host {
-	h := &Host{Name: name, Addr: netip.MustParseAddr(addr), w: w}
+// withSecrets has the Secret in a store.
+func (c Config) withSecrets() Config {
 	if c.Secrets == nil {
 		c.Secrets = psk.NewStore()
 		if err := c.Secrets.Add("ike-all", []byte(c.Secret), nil); err != nil {
 			panic(err)
 		}
 	}
+	return c
+}
+
+// Host adds a host and starts it at once.
+func (w *World) Host(name, addr string, c Config) *Host {
+	h := &Host{Name: name, Addr: netip.MustParseAddr(addr), w: w}
+	c = c.withSecrets()
 	var seed [32]byte
 	for i := range seed {
 		seed[i] = byte(w.rand.Uint32())
@@ -103,6 +111,13 @@ func (h *Host) reopen() {
 		h.w.fail("the leases of %s cannot be read again: %v", h.Name, err)
 	}
 	h.cfg.Lender = h.book
+}
+
+// Reconfigure puts another configuration into effect, which the host has after a reboot as well.
+func (h *Host) Reconfigure(c Config) {
+	c = c.withSecrets()
+	h.cfg.Secrets, h.cfg.Retransmit = c.Secrets, c.Retransmit
+	h.Give(ike.Reconfigure{Secrets: c.Secrets, Connections: c.Connections, Retransmit: c.Retransmit})
 }
 
 // SetDown takes the host off the network, or puts it back. Its clock goes on.
@@ -204,6 +219,9 @@ func (h *Host) carryOut(e ike.Effect) {
 		h.assigned[e.Conn.Name] = e.Assignment
 	case ike.Keys:
 		h.w.trace.keys = append(h.w.trace.keys, e)
+	case ike.Reconfigured:
+		h.cfg.Connections = e.Connections
+		h.Changes = append(h.Changes, e.Changes)
 	case ike.Event:
 		h.w.watch.event(h, e)
 		h.Events = append(h.Events, e)

@@ -1,9 +1,11 @@
 package sim
 
 import (
+	"strings"
 	"time"
 
 	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/psk"
 )
 
 // operation is something that can happen to the reference case at any time.
@@ -76,6 +78,50 @@ var operations = []operation{
 			h.Initiate(conn, other)
 		}
 	}},
+	{"another configuration is loaded", 4, func(s *scene, h *Host, how byte) { s.reload(h, how) }},
+	{"the first configuration is loaded again", 2, func(s *scene, h *Host, _ byte) { h.Reconfigure(s.sideOf(h).config()) }},
+}
+
+// sideOf is what a host was configured with in the beginning.
+func (s *scene) sideOf(h *Host) side {
+	if h == s.a {
+		return s.sides[0]
+	}
+	return s.sides[1]
+}
+
+// reload changes the configuration of a host in one of several ways, all of which let it connect sooner or later.
+func (s *scene) reload(h *Host, how byte) {
+	c := s.sideOf(h)
+	later := time.Duration(how) * 50 * time.Millisecond
+	switch how % 8 {
+	case 0:
+		c.dpd, c.soft.Time, c.hard.Time = 10*time.Second, time.Minute, 2*time.Minute
+	case 1:
+		c.ike = append([]string{"aes256gcm16-prfsha384-x25519"}, append(c.ike, "aes128gcm16-prfsha256-x25519")...)
+	case 2:
+		c.soft.Packets = 50
+	case 3:
+		c.local = strings.Replace(c.local, "/24", "/16", 1)
+	case 4:
+		c.second = !c.second
+	case 5:
+		c.fragmentation = ike.FragmentationAccept
+	case 6:
+		// The peer hears of it later.
+		c.secret = "asdfgh"
+		for _, o := range []*Host{s.a, s.b} {
+			if other := s.sideOf(o); o != h {
+				other.secret = c.secret
+				s.After(later, func() { o.Reconfigure(other.config()) })
+			}
+		}
+	case 7:
+		h.Reconfigure(Config{Secrets: psk.NewStore()})
+		s.After(later, func() { h.Reconfigure(c.config()) })
+		return
+	}
+	h.Reconfigure(c.config())
 }
 
 // byLot draws an operation by its weight, a host and an argument, and lets it happen.

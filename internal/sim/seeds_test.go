@@ -104,6 +104,8 @@ func (s *scene) rest() {
 	s.Run(30 * time.Second)
 	s.a.SetDown(false)
 	s.b.SetDown(false)
+	s.a.Reconfigure(s.sides[0].config())
+	s.b.Reconfigure(s.sides[1].config())
 	s.a.Initiate(conn, child)
 	s.StopTraffic()
 	s.Run(12 * time.Minute)

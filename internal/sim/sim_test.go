@@ -190,6 +190,8 @@ type scene struct {
 	*World
 	t    *testing.T
 	a, b *Host
+	// sides are what a and b were configured with in the beginning.
+	sides [2]side
 }
 
 // newScene builds the reference case; change may alter the sides.
@@ -200,7 +202,7 @@ func newScene(t *testing.T, seed uint64, change func(a, b *side)) *scene {
 		change(&a, &b)
 	}
 	w := New(seed)
-	s := &scene{World: w, t: t}
+	s := &scene{World: w, t: t, sides: [2]side{a, b}}
 	s.a, s.b = w.Host("a", addrA, a.config()), w.Host("b", addrB, b.config())
 	t.Cleanup(s.report)
 	return s

@@ -1,0 +1,124 @@
+package ike
+
+import (
+	"testing"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/natt"
+)
+
+// reconfigure loads another configuration.
+func (s *script) reconfigure(change func(*Config)) []Change {
+	s.t.Helper()
+	cfg := s.config(change)
+	before := len(s.all)
+	s.give(Reconfigure{Secrets: cfg.Secrets, Connections: cfg.Connections, Retransmit: cfg.Retransmit})
+	r, ok := s.all[before].(Reconfigured)
+	if !ok {
+		s.t.Fatalf("the first effect is %T", s.all[before])
+	}
+	return r.Changes
+}
+
+// A configuration that means the same has no effect but to say so, in whatever order it is written and whatever its secrets are
+// called. The objects stay as well.
+func TestReconfigureSame(t *testing.T) {
+	s := called(t, nil)
+	conn, effects := s.sa().conn, len(s.all)
+	changes := s.reconfigure(func(c *Config) {
+		c.Secrets = testSecrets(t, "secret", "@peer")
+		other := *c.Connections[0]
+		other.Name, other.Children = "another", nil
+		c.Connections = []*Connection{&other, c.Connections[0]}
+	})
+	if len(s.all) != effects+1 || s.sa().conn != conn || s.cfg.Connections[1] != conn {
+		t.Errorf("%d effects, want 1", len(s.all)-effects)
+	}
+	if len(changes) != 3 || changes[0].Kind != Added || changes[1].Kind != Unchanged || changes[2].Kind != Unchanged {
+		t.Errorf("%v", changes)
+	}
+	s.wantIdle("nothing to tell the peer")
+}
+
+// An IKE SA that is older than its new rekey_time is rekeyed at once, and has over_time for that as ever.
+func TestReconfigureTimes(t *testing.T) {
+	s := called(t, nil)
+	s.pass(3 * time.Hour)
+	s.reconfigure(func(c *Config) {
+		c.Connections[0].RekeyTime, c.Connections[0].OverTime = time.Hour, time.Minute
+		c.Connections[0].Children[0].Rekey.Time, c.Connections[0].Children[0].Life.Time = 2*time.Hour, 3*time.Hour
+		c.Connections[0].DPDDelay = 4 * time.Hour
+	})
+	s.wantIdle("in place")
+	s.pass(0)
+	_, c := s.want("rekeys", wire.CREATE_CHILD_SA, false)
+	if c.sa == nil {
+		t.Fatal("no rekeying")
+	}
+	if sa := s.sa(); sa.timers[timerExpire] != s.now.Add(time.Minute) || sa.children[0].expireAt != s.now.Add(time.Hour) {
+		t.Errorf("expires at %v, its child at %v", sa.timers[timerExpire], sa.children[0].expireAt)
+	}
+}
+
+// An answer to what was offered under the former configuration is not put in place: it might carry what is forbidden now.
+func TestReconfigureWhileNegotiating(t *testing.T) {
+	s := called(t, nil)
+	s.give(Rekey{Conn: "c", Child: "net"})
+	h, _ := s.want("rekeys", wire.CREATE_CHILD_SA, false)
+	s.reconfigure(func(c *Config) { c.Connections[0].Children[0].LocalTS = testSpec("10.1.1.0/24") })
+	installed := s.installs()
+	s.answer(wire.CREATE_CHILD_SA, h.MessageID, s.grant(make([]byte, nonceLen))...)
+	if s.installs() != installed {
+		t.Error("the outdated successor is installed")
+	}
+	h, c := s.want("closes it at the peer", wire.INFORMATIONAL, false)
+	if len(c.deletes) != 1 {
+		t.Errorf("no Delete")
+	}
+	s.answer(wire.INFORMATIONAL, h.MessageID)
+	_, c = s.want("negotiates what is configured now", wire.CREATE_CHILD_SA, false)
+	if c.notify(wire.REKEY_SA) != nil {
+		t.Error("as a rekeying")
+	}
+}
+
+// A call that is under way when its connection changes is begun anew, and a path that was being looked for is looked for again.
+func TestReconfigureWhileCalling(t *testing.T) {
+	s := newScript(t, nil)
+	s.give(Initiate{Conn: "c"})
+	s.want("calls", wire.IKE_SA_INIT, false)
+	s.reconfigure(func(c *Config) { c.Connections[0].LocalID = testID("@us2") })
+	s.want("calls again", wire.IKE_SA_INIT, false)
+	s.wantIdle("once")
+	if len(s.order) != 1 || !s.sa().localID.Equal(testID("@us2")) {
+		t.Errorf("%d IKE SAs, as %v", len(s.order), s.order[0].localID)
+	}
+
+	s = newScript(t, nil)
+	s.Handle(s.now, Initiate{Conn: "c"}) // asks for a path
+	s.Handle(s.now, Reconfigure{Secrets: s.cfg.Secrets, Connections: s.config(func(c *Config) { c.Connections[0].RemoteHost = "192.0.2.3" }).Connections})
+	s.give(Resolved{Conn: "c", Path: natt.Path{Local: s.path.Local, Remote: s.path.Remote}})
+	if n := len(s.sends); n != 1 { // give answered the second question
+		t.Errorf("%d calls, want 1", n)
+	}
+}
+
+// A peer that is only waited for cannot be called: it is told to go, and may come back with what is right now. What waits for
+// its IKE_AUTH is judged by the new configuration.
+func TestReconfigureWhoWaits(t *testing.T) {
+	s := called(t, func(c *Config) { c.Connections[0].RemoteHost = "" })
+	s.reconfigure(func(c *Config) {
+		c.Connections[0].RemoteHost = ""
+		c.Secrets = testSecrets(t, "other")
+	})
+	if _, c := s.want("closes the IKE SA", wire.INFORMATIONAL, false); !c.deletesIKE() {
+		t.Error("no Delete")
+	}
+
+	s = newScript(t, nil)
+	s.call()
+	s.reconfigure(func(c *Config) { c.Connections = nil })
+	s.request(wire.IKE_AUTH, append(s.auth(s.id, s.secret), s.childPayloads(1)...)...)
+	s.wantNotify("the connection is not there any more", wire.IKE_AUTH, wire.AUTHENTICATION_FAILED)
+}
