@@ -3,11 +3,13 @@ package ike
 import (
 	"bytes"
 	"encoding/binary"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/natt"
 	"github.com/culvert-vpn/culvert/suite"
 	"github.com/culvert-vpn/culvert/ts"
 )
@@ -626,6 +628,26 @@ func TestFirstSelectors(t *testing.T) {
 	}
 }
 
+// TestAdditionalSelectors: ADDITIONAL_TS_POSSIBLE says that other traffic was asked for that another child would carry (RFC 7296 2.9).
+func TestAdditionalSelectors(t *testing.T) {
+	for _, two := range []bool{true, false} {
+		s := called(t, func(c *Config) {
+			next := *c.Connections[0].Children[0]
+			next.Name, next.RemoteTS = "next", testSpec("10.9.0.0/16")
+			if two {
+				c.Connections[0].Children = append(c.Connections[0].Children, &next)
+			}
+		})
+		l := s.newChild(suite.CURVE25519)
+		wide := ts.Resolve(testSpec("10.0.0.0/8"))
+		s.request(wire.CREATE_CHILD_SA, append(l[:3:3], &wire.TS{Selectors: wide}, &wire.TS{Responder: true, Selectors: wide})...)
+		_, c := s.want("grants", wire.CREATE_CHILD_SA, true)
+		if got := c.notify(wire.ADDITIONAL_TS_POSSIBLE) != nil; c.sa == nil || got != two {
+			t.Errorf("two policies %v: ADDITIONAL_TS_POSSIBLE %v", two, got)
+		}
+	}
+}
+
 // TestForgetsKeys: the private value of a key exchange is gone when its answer came, or none will come, and SK_p when both ends are
 // authenticated (RFC 7296 2.12).
 func TestForgetsKeys(t *testing.T) {
@@ -750,4 +772,108 @@ func TestVersionIsNotTold(t *testing.T) {
 	if c.cp == nil || c.cp.Kind != wire.CFG_REPLY || len(c.cp.Attributes) != 1 || c.cp.Attributes[0].Type != wire.APPLICATION_VERSION || len(c.cp.Attributes[0].Data) > 0 {
 		t.Errorf("answers %+v", c.cp)
 	}
+}
+
+// TestTransportConflict: of two peers behind one NAT the second cannot have the traffic of the first in transport mode, unless they
+// differ in their ports (RFC 3948 5.2). A peer may have its own anew.
+func TestTransportConflict(t *testing.T) {
+	for _, c := range []struct {
+		id, tsr string
+		granted bool
+	}{{"@other", "192.0.2.1", false}, {"@other", "192.0.2.1[tcp/80]", false}, {"@other", "192.0.2.1[udp]", true}, {"@peer", "192.0.2.1", true}} {
+		t.Run(c.id+" "+c.tsr, func(t *testing.T) {
+			s := newScript(t, func(cfg *Config) {
+				hostToHost(cfg)
+				cfg.Connections[0].RemoteID = testPattern("%any")
+				cfg.Connections[0].Unique = UniqueNever
+			})
+			call := func(id, tsr string) *content {
+				s.path.NATT, s.path.Local, s.path.Remote = false, netip.MustParseAddrPort("192.0.2.1:500"), netip.MustParseAddrPort("192.0.2.2:500")
+				s.initiator, s.spiI, s.spiR = true, s.spiI+1, 0
+				s.first = s.send(s.header(wire.IKE_SA_INIT, 0, false), s.initPayloads(testProposal(suite.IKE, testIKE), suite.CURVE25519, 1)...)
+				h, got := s.want("answers IKE_SA_INIT", wire.IKE_SA_INIT, true)
+				s.spiR, s.nonceR = h.SPIr, slices.Clone(got.nonce.Data)
+				s.derive(got.ke.Data)
+				s.sas[s.spiR].nat = natt.Situation{Supported: true, RemoteNAT: true}
+				s.nextID = 1
+				s.request(wire.IKE_AUTH, append(s.auth(testID(id), s.secret), s.childWith("10.0.0.7", tsr, wire.USE_TRANSPORT_MODE)...)...)
+				_, got = s.want("answers IKE_AUTH", wire.IKE_AUTH, true)
+				return got
+			}
+			if got := call("@peer", "192.0.2.1[tcp]"); got.sa == nil || s.installs() != 2 {
+				t.Fatalf("the first is refused: %v", got.notifies)
+			}
+			got := call(c.id, c.tsr)
+			if (got.sa != nil) != c.granted || (got.notify(wire.TS_UNACCEPTABLE) == nil) != c.granted {
+				t.Errorf("granted %v, notifies %v", got.sa != nil, got.notifies)
+			}
+			if !c.granted {
+				s.wantEvent("tells", Warned, "@peer", "has this traffic already")
+			}
+		})
+	}
+}
+
+// TestFragmentSize: packets of 1280 bytes are usual, those of 576 only for IPv4 after silence, and what fits in a packet is not split
+// (RFC 7383 2.4, 2.5.1).
+func TestFragmentSize(t *testing.T) {
+	four, six := netip.MustParseAddrPort("192.0.2.2:4500"), netip.MustParseAddrPort("[2001:db8::2]:4500")
+	for _, c := range []struct {
+		path         natt.Path
+		packet, want int
+	}{
+		{natt.Path{Remote: four, NATT: true}, usualPacket, 1280 - 20 - 8 - 4}, {natt.Path{Remote: six, NATT: true}, usualPacket, 1280 - 40 - 8 - 4},
+		{natt.Path{Remote: four, NATT: true}, smallPacket, 576 - 20 - 8 - 4}, {natt.Path{Remote: four}, usualPacket, 1280 - 20 - 8},
+	} {
+		if got := room(c.path, c.packet); got != c.want {
+			t.Errorf("%v in %d: %d, want %d", c.path, c.packet, got, c.want)
+		}
+	}
+	for name, remote := range map[string]netip.AddrPort{"IPv4": four, "IPv6": six} {
+		s := newScript(t, large)
+		s.announces = true
+		s.give(Initiate{Conn: "c"})
+		s.takeCall()
+		takeFrom(s)
+		sa := s.sa()
+		sa.path.Remote = remote
+		r := sa.win.out[0]
+		r.messages = sa.seal(r.kind, r.id, false, r.payloads)
+		r.sends = probes
+		if got := sa.splitSmaller(r); got != (name == "IPv4") {
+			t.Errorf("%s: split in smaller ones: %v", name, got)
+		}
+		if list := sa.seal(wire.INFORMATIONAL, 7, false, nil); len(list) != 1 || wire.PayloadType(list[0][16]) != wire.TypeSK {
+			t.Errorf("%s: a small message is split", name)
+		}
+	}
+}
+
+// TestMOBIKESupportedData: the notify is empty, and what a peer writes into it means nothing (RFC 4555 4.2.1).
+func TestMOBIKESupportedData(t *testing.T) {
+	s := newScript(t, withMOBIKE)
+	s.call()
+	extra := &wire.Notify{Kind: wire.MOBIKE_SUPPORTED, Data: []byte("of the future")}
+	s.request(wire.IKE_AUTH, append(append(s.auth(s.id, s.secret), s.childPayloads(1)...), extra)...)
+	_, c := s.want("answers", wire.IKE_AUTH, true)
+	if n := c.notify(wire.MOBIKE_SUPPORTED); n == nil || len(n.Data) > 0 || s.sa().mob == nil {
+		t.Errorf("answers %v", n)
+	}
+}
+
+// TestMOBIKEListFromSeveralAddresses: a request that tells of our addresses and went out from several of them is followed by a new one,
+// because the peer takes one of them from the IP header (RFC 4555 3.6).
+func TestMOBIKEListFromSeveralAddresses(t *testing.T) {
+	s := mobileCalled(t)
+	s.give(Addresses{Local: []netip.Addr{s.path.Local.Addr(), ourSecond}})
+	h, _ := s.want("tells", wire.INFORMATIONAL, false)
+	r := s.sa().win.out[0]
+	r.along = append(r.along, natt.Path{Local: netip.AddrPortFrom(ourSecond, 4500), Remote: s.path.Remote, NATT: true})
+	s.answer(wire.INFORMATIONAL, h.MessageID)
+	again, c := s.want("tells once more", wire.INFORMATIONAL, false)
+	if list, told := readAddresses(c); !told || !slices.Equal(list, []netip.Addr{ourSecond}) || again.MessageID != h.MessageID+1 {
+		t.Errorf("message %d after %d tells of %v", again.MessageID, h.MessageID, list)
+	}
+	s.answer(wire.INFORMATIONAL, again.MessageID)
+	s.wantIdle("all is told")
 }

@@ -88,6 +88,22 @@ func (sa *ikeSA) seenHere(t traffic) (seen traffic, original Original, ok bool) 
 	return traffic{local: withAddr(t.local, local), remote: withAddr(t.remote, remote)}, Original{Src: src, Dst: dst}, true
 }
 
+// occupant is another peer that has some of the traffic in transport mode, or nil. Behind one NAT several peers have one address, and
+// who came last would get what is for the other (RFC 3948 5.2).
+func (sa *ikeSA) occupant(t traffic) *ikeSA {
+	for _, other := range sa.end.order {
+		if other.remoteID.Equal(sa.remoteID) {
+			continue
+		}
+		for _, c := range other.children {
+			if _, meet := t.narrow(traffic{local: c.local, remote: c.remote}); meet && c.mode == Transport && !c.gone {
+				return other
+			}
+		}
+	}
+	return nil
+}
+
 // onlyAddr is the one address that all of the selectors are about.
 func onlyAddr(list []ts.Selector) (addr netip.Addr, ok bool) {
 	for i, s := range list {

@@ -162,6 +162,8 @@ func TestParseSecret(t *testing.T) {
 		{"0sc2VjcmV0IQ==", "secret!", nil},
 		{"0Sc2VjcmV0IQ", "secret!", nil},
 		{"0", "0", nil},
+		{strings.Repeat("secret 8", 8), strings.Repeat("secret 8", 8), nil}, // 64 octets and more (RFC 7296 2.15)
+		{strings.Repeat("x", 1000), strings.Repeat("x", 1000), nil},
 		{"0y12", "0y12", nil},
 		{"", "", errEmpty}, {"0x", "", errEmpty}, {"0s", "", errEmpty}, {"0s=", "", errEmpty},
 		{"0x123", "", errHex}, {"0xqwerty", "", errHex}, {"0x71 77", "", errHex},

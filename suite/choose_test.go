@@ -96,6 +96,10 @@ func TestChoose(t *testing.T) {
 		{name: "authentication only in IKE",
 			offered: []Proposal{{IKE, []Transform{tr(TypeENCR, ENCR_NULL_AUTH_AES_GMAC, 128), tr(TypePRF, 5), tr(TypeKE, CURVE25519)}}},
 			ours:    []Proposal{{IKE, []Transform{tr(TypeENCR, ENCR_NULL_AUTH_AES_GMAC, 128), tr(TypePRF, 5), tr(TypeKE, CURVE25519)}}}},
+		// RFC 7296 5
+		{name: "ENCR_NULL in IKE",
+			offered: []Proposal{{IKE, []Transform{tr(TypeENCR, 11), tr(TypeINTEG, AUTH_HMAC_SHA2_256_128), tr(TypePRF, 5), tr(TypeKE, CURVE25519)}}},
+			ours:    []Proposal{{IKE, []Transform{tr(TypeENCR, 11), tr(TypeINTEG, AUTH_HMAC_SHA2_256_128), tr(TypePRF, 5), tr(TypeKE, CURVE25519)}}}},
 		{name: "AEAD and CBC in one offer", offered: []Proposal{with(esp("aes256-sha256"), gcm)},
 			ours: []Proposal{esp("aes256gcm16"), esp("aes256-sha256")}, want: "aes256-sha256"},
 
