@@ -103,6 +103,7 @@ func (b *builder) addConnection(s *section) {
 		Name: s.name, RemotePort: defaultPort, Window: ike.DefaultWindow,
 		DPDDelay: defaultDPDDelay, KeyingTries: defaultKeyTries,
 	}}
+	shuntsOnly := onlyShunts(s)
 	where := placed{conn: s.pos, localID: s.pos, remoteID: s.pos, proposals: b.at(s, "proposals")}
 	apply(b.report, place{what: "connection " + s.name}, s, connectionKeys, connectionSubs, &c)
 	b.setLocalPort(s, &c)
@@ -116,6 +117,10 @@ func (b *builder) addConnection(s *section) {
 	if c.Proposals == nil {
 		c.Proposals = suite.Default(suite.IKE)
 	}
+	if shuntsOnly {
+		b.addChildren(s, &c, &where)
+		return
+	}
 	if local, at := b.round(s, "local", localKeys, localSubs); at != nil {
 		c.LocalID = local.local
 		where.localID, where.localIDIsWritten = b.at(at, "id"), !local.local.IsZero()
@@ -124,21 +129,33 @@ func (b *builder) addConnection(s *section) {
 		c.RemoteID = remote.remote
 		where.remoteID = b.at(at, "id")
 	}
-	if children := s.section("children"); children != nil {
-		for _, k := range children.settings {
-			b.fail(k.pos, "name { ... }", "children holds sections only, one for each child")
-		}
-		for _, sub := range children.sections {
-			c.Children = append(c.Children, b.child(sub))
-			where.children = append(where.children, sub.pos)
-			where.startAction = append(where.startAction, b.at(sub, "start_action"))
-			where.localTS = append(where.localTS, b.at(sub, "local_ts"))
-			where.remoteTS = append(where.remoteTS, b.at(sub, "remote_ts"))
-			where.espProposals = append(where.espProposals, b.at(sub, "esp_proposals"))
-		}
-	}
+	b.addChildren(s, &c, &where)
 	b.config.Connections = append(b.config.Connections, c.Connection)
 	b.places = append(b.places, where)
+}
+
+// addChildren adds the children of a connection to it, and its shunts to the configuration.
+func (b *builder) addChildren(s *section, c *connection, where *placed) {
+	children := s.section("children")
+	if children == nil {
+		return
+	}
+	for _, k := range children.settings {
+		b.fail(k.pos, "name { ... }", "children holds sections only, one for each child")
+	}
+	for _, sub := range children.sections {
+		child := b.child(sub)
+		if isShunt(sub) {
+			b.addShunt(s.name, sub, child)
+			continue
+		}
+		c.Children = append(c.Children, child)
+		where.children = append(where.children, sub.pos)
+		where.startAction = append(where.startAction, b.at(sub, "start_action"))
+		where.localTS = append(where.localTS, b.at(sub, "local_ts"))
+		where.remoteTS = append(where.remoteTS, b.at(sub, "remote_ts"))
+		where.espProposals = append(where.espProposals, b.at(sub, "esp_proposals"))
+	}
 }
 
 // at is where the value of a key stands, or where the section begins if it is not written.

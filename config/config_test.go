@@ -232,6 +232,9 @@ func TestRefused(t *testing.T) {
 		{"encap = maybe", "", "neither yes nor no"},
 		{"", "ah_proposals = sha256", "cannot cross a NAT"},
 		{"", "mode = beet", "mode beet is not implemented"},
+		{"", "mode = pass\nstart_action = start", "has nothing to start"},
+		{"", "local_ts = 10.1.0.0/16[icmp/2048]\nmode = pass\nstart_action = trap", "ports 1 to 65534 of TCP"},
+		{"", "local_ts = 10.1.0.0/16[tcp/1024-65535]\nmode = pass\nstart_action = trap", "ports 1 to 65534 of TCP"},
 		{"", "mode = tunel", "is not a mode"},
 		{"", "replay_window = 0", "does not switch off replay protection"},
 		{"", "replay_window = 5000", "too large"},
@@ -253,6 +256,57 @@ func TestRefused(t *testing.T) {
 		} else if errs := err.(Errors); len(errs) != 1 || !strings.Contains(errs[0].Error(), test.want) {
 			t.Errorf("%q %q: %v\nwanted only %s", test.keys, test.child, err, test.want)
 		}
+	}
+}
+
+// TestShunts: children with mode = pass or drop need neither peer nor secret, and are in force as in strongSwan.
+func TestShunts(t *testing.T) {
+	c, warnings := mustParse(t, `
+connections {
+	shunts {
+		remote_addrs = 127.0.0.1
+		children {
+			lan {
+				local_ts = 10.1.0.0/16
+				remote_ts = 10.1.0.0/16, 10.2.0.0/16[tcp/22]
+				mode = pass
+				start_action = trap
+			}
+			bad {
+				remote_ts = dynamic[tcp/25]
+				mode = drop
+				start_action = trap
+				priority = 5
+			}
+			idle {
+				remote_ts = 10.3.0.0/16
+				mode = drop
+			}
+		}
+	}
+}
+`)
+	if len(c.Connections) != 0 || len(c.Shunts) != 2 {
+		t.Fatalf("%d connections, %d shunts", len(c.Connections), len(c.Shunts))
+	}
+	lan, bad := c.Shunts[0], c.Shunts[1]
+	if lan.Conn != "shunts" || lan.Name != "lan" || !lan.Pass || fmt.Sprint(lan.Local, lan.Remote) != "[10.1.0.0/16] [10.1.0.0/16 10.2.0.0/16[tcp/22]]" {
+		t.Errorf("%+v", lan)
+	}
+	if bad.Pass || bad.Priority != maxPriority+1-5 || fmt.Sprint(bad.Local, bad.Remote) != "[0.0.0.0/0 ::/0] [0.0.0.0/0[tcp/25] ::/0[tcp/25]]" {
+		t.Errorf("%+v", bad)
+	}
+	if len(warnings) != 1 || !strings.Contains(fmt.Sprint(warnings[0]), "idle is never in force") {
+		t.Errorf("warnings: %v", warnings)
+	}
+	var text strings.Builder
+	if err := c.Describe(&text); err != nil || !strings.Contains(text.String(), "passes outside of all tunnels") {
+		t.Errorf("%s, %v", text.String(), err)
+	}
+
+	c, _ = mustParse(t, strings.Replace(natCase, "net {", "local {\nremote_ts = 10.103.0.9\nmode = pass\nstart_action = trap\n}\nnet {", 1))
+	if len(c.Connections) != 1 || len(c.Connections[0].Children) != 1 || len(c.Shunts) != 1 {
+		t.Errorf("beside a tunnel: %+v", c)
 	}
 }
 

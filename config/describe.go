@@ -21,6 +21,9 @@ func (c *Config) Describe(w io.Writer) error {
 	for _, conn := range c.Connections {
 		describeConnection(t, conn, c.Retransmit)
 	}
+	for _, s := range c.Shunts {
+		describeShunt(t, &s)
+	}
 	for _, s := range c.SecretEntries {
 		fmt.Fprintf(t, "secret %s\tof %s\n", s.Name, ownerNames(s.Owners))
 	}

@@ -110,6 +110,12 @@ func setAction(a *ike.Action, v string) error {
 	return err
 }
 
+// Modes that no Child SA has.
+const (
+	modePass ike.Mode = 0x80 + iota
+	modeDrop
+)
+
 func setMode(c *child, v string) error {
 	switch v {
 	case "tunnel":
@@ -118,7 +124,13 @@ func setMode(c *child, v string) error {
 	case "transport":
 		c.Mode = ike.Transport
 		return nil
-	case "transport_proxy", "beet", "pass", "drop":
+	case "pass":
+		c.Mode = modePass
+		return nil
+	case "drop":
+		c.Mode = modeDrop
+		return nil
+	case "transport_proxy", "beet":
 		return wrong("mode = tunnel", "mode %s is not implemented", v)
 	}
 	return wrong("mode = tunnel", "%q is not a mode", v)

@@ -18,6 +18,8 @@ import (
 type Config struct {
 	// Connections in the order of the files.
 	Connections []*ike.Connection
+	// Shunts are the policies without a tunnel that are in force.
+	Shunts []Shunt
 	// Retransmit is the schedule of unanswered requests to peers whose connection has no other.
 	Retransmit ike.Retransmit
 	// Secrets holds the pre-shared keys.

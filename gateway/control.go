@@ -61,7 +61,7 @@ func newControl(g *Gateway, e *edges, h *guard, mtu int) *control {
 		Retransmit: g.cfg.Retransmit,
 		LogKeys:    g.options.ikeKeys != nil,
 	})
-	c.policies = newPolicies(c.datapath, g.cfg.Connections)
+	c.policies = newPolicies(c.datapath, g.cfg.Connections, g.cfg.Shunts...)
 	for _, conn := range g.cfg.Connections {
 		c.order = append(c.order, &connection{cfg: conn})
 		c.conns[conn.Name] = c.order[len(c.order)-1]

@@ -16,6 +16,10 @@ const (
 	DropNotIP Drop = iota
 	// DropNoPolicy is a packet that no child is configured for.
 	DropNoPolicy
+	// DropShunt is a packet that a child with mode = drop is for; DropPass one that mode = pass is for and that the host's
+	// routing led into the device all the same.
+	DropShunt
+	DropPass
 	// DropNoSA is a packet of a configured child that is not up: it never leaves in clear.
 	DropNoSA
 	// DropSpent is a packet for a Child SA that has reached a hard limit.
@@ -75,7 +79,7 @@ const (
 )
 
 var dropNames = [dropEnd]string{
-	DropNotIP: "out-not-ip", DropNoPolicy: "out-no-policy", DropNoSA: "out-no-sa", DropSpent: "out-spent",
+	DropNotIP: "out-not-ip", DropNoPolicy: "out-no-policy", DropShunt: "out-drop-policy", DropPass: "out-pass-policy", DropNoSA: "out-no-sa", DropSpent: "out-spent",
 	DropTooBig: "out-too-big", DropSuper: "out-superpacket", DropFragment: "out-fragment", DropHeader: "out-header", DropSendTooBig: "send-too-big",
 	DropSendUnreachable: "send-unreachable", DropSendNoBuffers: "send-no-buffers", DropSendDenied: "send-denied",
 	DropSendOther: "send-failed",

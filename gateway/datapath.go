@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/culvert-vpn/culvert/config"
 	"github.com/culvert-vpn/culvert/esp"
 	"github.com/culvert-vpn/culvert/ike"
 	"github.com/culvert-vpn/culvert/natt"
@@ -47,6 +48,7 @@ func (d *datapath) inboundSA(spi uint32) *inboundSA {
 // time, so that traffic without an SA is known for what it is, and never leaves in clear.
 type flow struct {
 	child         *kept
+	shunt         *shunt // instead of a child
 	local, remote []ts.Selector
 	current       atomic.Pointer[outboundSA] // nil: none
 	configured    bool
@@ -66,6 +68,15 @@ func (f *flow) carrier() *outboundSA {
 	}
 	return nil
 }
+
+// shunt is a policy without a tunnel.
+type shunt struct {
+	cfg     config.Shunt
+	dropped atomic.Uint64
+}
+
+// passes reports whether the traffic goes its usual way, in clear.
+func (f *flow) passes() bool { return f.shunt != nil && f.shunt.cfg.Pass }
 
 // kept is a configured child.
 type kept struct {

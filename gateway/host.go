@@ -23,8 +23,20 @@ type Host interface {
 	Release() error
 }
 
-// Policy is traffic that must be protected: from any of Local to any of Remote.
-type Policy struct{ Local, Remote []netip.Prefix }
+// Policy is traffic that must be protected: from any of Local to any of Remote, however it is limited besides.
+type Policy struct {
+	Local, Remote []netip.Prefix
+	// Pass: this traffic need not be protected. It goes its usual way even where policies that come later in the set would
+	// have it protected; those that come earlier prevail.
+	Pass bool
+	// Protocol and the ports limit traffic that passes, and the claim of a policy to prevail over those that come later and
+	// pass. 0, and the zero Ports, are any.
+	Protocol                uint8
+	LocalPorts, RemotePorts Ports
+}
+
+// Ports is a range of ports, both ends inclusive; the zero Ports is any.
+type Ports struct{ First, Last uint16 }
 
 // Mark is the socket mark of the datagrams that the gateway sends, by which the host's routing tells them from the
 // traffic to be protected. It keeps clear of the bits that others use: 0xc000 (Kubernetes), 0x0f00 (Cilium), 0xff0000

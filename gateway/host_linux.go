@@ -105,7 +105,8 @@ func (h *linuxHost) Protect(policies []Policy) error {
 }
 
 func (p Policy) equal(o Policy) bool {
-	return slices.Equal(p.Local, o.Local) && slices.Equal(p.Remote, o.Remote)
+	return slices.Equal(p.Local, o.Local) && slices.Equal(p.Remote, o.Remote) && p.Pass == o.Pass &&
+		p.Protocol == o.Protocol && p.LocalPorts == o.LocalPorts && p.RemotePorts == o.RemotePorts
 }
 
 // mend makes the kernel as the policies want it, whatever it is like.

@@ -131,7 +131,7 @@ func (s fib) sortedRules() []fibRule {
 		rules = append(rules, r)
 	}
 	slices.SortFunc(rules, func(a, b fibRule) int {
-		return cmp.Or(cmp.Compare(slices.Index(ruleOrder[:], a.pref), slices.Index(ruleOrder[:], b.pref)), a.from.Addr().Compare(b.from.Addr()))
+		return cmp.Or(cmp.Compare(ruleOrder(a), ruleOrder(b)), a.from.Addr().Compare(b.from.Addr()))
 	})
 	return rules
 }
@@ -178,6 +178,16 @@ func (r fibRule) netlink() *netlink.Rule {
 	if r.from.IsValid() {
 		n.Src = ipNet(r.from)
 	}
+	if r.to.IsValid() {
+		n.Dst = ipNet(r.to)
+	}
+	n.IPProto = int(r.proto)
+	if r.sport != (Ports{}) {
+		n.Sport = netlink.NewRulePortRange(r.sport.First, r.sport.Last)
+	}
+	if r.dport != (Ports{}) {
+		n.Dport = netlink.NewRulePortRange(r.dport.First, r.dport.Last)
+	}
 	switch {
 	case r.jump != 0:
 		n.Goto = r.jump
@@ -194,6 +204,16 @@ func ruleOf(n netlink.Rule, family int) fibRule {
 	}
 	if n.Src != nil {
 		r.from = prefixOf(n.Src)
+	}
+	if n.Dst != nil {
+		r.to = prefixOf(n.Dst)
+	}
+	r.proto = uint8(n.IPProto)
+	if n.Sport != nil {
+		r.sport = Ports{n.Sport.Start, n.Sport.End}
+	}
+	if n.Dport != nil {
+		r.dport = Ports{n.Dport.Start, n.Dport.End}
 	}
 	return r
 }

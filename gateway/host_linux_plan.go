@@ -13,8 +13,10 @@ import (
 
 // Preferences of the rules, between those of the table local (0) and main (32766):
 //
-//	4500  fwmark Mark/markMask        goto 4504         the tunnel's own datagrams pass by all of it
-//	4501  from ::/1, from 8000::/1    goto 4503         IPv6 packets that have a source address already
+//	4300  fwmark Mark/markMask        goto 4504         the tunnel's own datagrams pass by all of it
+//	4301  from LOCAL to REMOTE ...    goto 4504, 4400   what may pass, and what must not (host_linux_pass.go)
+//	4400  from ::/1, from 8000::/1    goto 4503         IPv6 packets that have a source address already
+//	4401  to REMOTE ..., iif lo       goto 4504, 4502   as 4301, for those that have none
 //	4502  from 0.0.0.0/32, iif lo     lookup 45000      the host's own packets without a source address yet
 //	4503  from LOCAL                  lookup 45001...   packets that a policy covers by their source
 //	4504  nop                                           what falls through goes on to the rules of others
@@ -28,8 +30,10 @@ import (
 // and the tunnel; else it goes its usual way. IPv4 can match the unspecified source; in IPv6 a rule with a source
 // matches only packets that have one, hence the two halves which jump over it.
 const (
-	prefMark       = 4500
-	prefSourced    = 4501
+	prefMark       = 4300
+	prefPass       = 4301
+	prefSourced    = 4400
+	prefPassLocal  = 4401
 	prefSourceless = 4502
 	prefLocal      = 4503
 	prefEnd        = 4504
@@ -40,8 +44,25 @@ const (
 const markMask = 0x30ff
 
 // ruleOrder is that in which rules are added; they are removed in the reverse order. The jumps of prefMark stand before
-// anything leads into the tunnel, so that its own datagrams never do, and a jump is not there before its target.
-var ruleOrder = [...]int{prefEnd, prefMark, prefLocal, prefSourced, prefSourceless}
+// anything leads into the tunnel, so that its own datagrams never do, and a jump is not there before its target. What keeps traffic
+// from passing is there before what lets it pass.
+func ruleOrder(r fibRule) int {
+	switch {
+	case r.pref == prefEnd:
+		return 0
+	case r.table == 0 && r.jump == 0: // a target
+		return 1
+	case r.pref == prefMark:
+		return 2
+	case r.pref == prefLocal:
+		return prefEnd + 1
+	case r.pref == prefSourced:
+		return prefEnd + 2
+	case r.pref == prefSourceless:
+		return prefEnd + 3
+	}
+	return r.pref
+}
 
 // Metrics of the routes in our tables. For each remote prefix there is one into the device, and behind it one that
 // refuses: it is what is left when the device is gone with a process that was killed, so that nothing leaves in clear.
@@ -72,6 +93,10 @@ type fibRule struct {
 	v6    bool
 	pref  int
 	from  netip.Prefix // zero: any source
+	to    netip.Prefix // zero: any destination
+	proto uint8        // 0: any
+	sport Ports        // zero: any
+	dport Ports
 	iif   string
 	mark  uint32 // 0: any
 	mask  uint32 // of mark
@@ -195,6 +220,9 @@ func (p *fibPlanner) plan() error {
 	}
 	remotes := map[netip.Prefix]map[netip.Prefix]bool{} // by local prefix
 	for _, policy := range p.policies {
+		if policy.Pass {
+			continue
+		}
 		for _, local := range policy.Local {
 			if remotes[local] == nil {
 				remotes[local] = map[netip.Prefix]bool{}
@@ -221,6 +249,9 @@ func (p *fibPlanner) plan() error {
 		p.throw(table, remotes[local])
 	}
 	p.sourceless()
+	if err := p.pass(); err != nil {
+		return err
+	}
 	p.rule(fibRule{pref: prefMark, mark: Mark, mask: markMask, jump: prefEnd})
 	p.rule(fibRule{pref: prefEnd})
 	return nil
@@ -245,6 +276,9 @@ func (p *fibPlanner) table(local netip.Prefix) (int, error) {
 func (p *fibPlanner) sourceless() {
 	own, remotes := p.host.own(p.v6), map[netip.Prefix]bool{}
 	for _, policy := range p.policies {
+		if policy.Pass {
+			continue
+		}
 		for _, remote := range policy.Remote {
 			src := p.source(policy, remote, own)
 			if src.IsValid() && !remotes[remote] {
@@ -258,12 +292,17 @@ func (p *fibPlanner) sourceless() {
 	}
 	p.throw(firstTable, remotes)
 	if p.v6 {
-		p.rule(fibRule{pref: prefSourced, from: netip.MustParsePrefix("::/1"), jump: prefLocal})
-		p.rule(fibRule{pref: prefSourced, from: netip.MustParsePrefix("8000::/1"), jump: prefLocal})
+		p.skipSourced()
 		p.rule(fibRule{pref: prefSourceless, iif: "lo", table: firstTable})
 		return
 	}
 	p.rule(fibRule{pref: prefSourceless, from: netip.MustParsePrefix("0.0.0.0/32"), iif: "lo", table: firstTable})
+}
+
+// skipSourced leads IPv6 packets that have a source address past the rules for those that have none.
+func (p *fibPlanner) skipSourced() {
+	p.rule(fibRule{pref: prefSourced, from: netip.MustParsePrefix("::/1"), jump: prefLocal})
+	p.rule(fibRule{pref: prefSourced, from: netip.MustParsePrefix("8000::/1"), jump: prefLocal})
 }
 
 // source is the address by which packets of the host to remote are covered by the policy; invalid: they are not.
@@ -277,20 +316,24 @@ func (p *fibPlanner) source(policy Policy, remote netip.Prefix, own []netip.Addr
 	if i < 0 {
 		return netip.Addr{}
 	}
-	probe := remote.Addr()
-	if wide(remote) { // an address that only a default route leads to: RFC 1112 4, and outside of what RFC 4291 2.4 gives out
-		probe = netip.MustParseAddr("240.0.0.1")
-		if p.v6 {
-			probe = netip.MustParseAddr("4000::1")
-		}
-	}
-	if usual := p.host.usual(probe); covered(usual) {
+	if usual := p.usual(remote); covered(usual) {
 		return usual
 	}
 	if wide(remote) {
 		return netip.Addr{}
 	}
 	return own[i]
+}
+
+// usual is the address that packets of the host to remote usually leave from.
+func (p *fibPlanner) usual(remote netip.Prefix) netip.Addr {
+	switch {
+	case !wide(remote):
+		return p.host.usual(remote.Addr())
+	case p.v6: // an address that only a default route leads to: outside of what RFC 4291 2.4 gives out, RFC 1112 4
+		return p.host.usual(netip.MustParseAddr("4000::1"))
+	}
+	return p.host.usual(netip.MustParseAddr("240.0.0.1"))
 }
 
 // wide says that a remote prefix is no network but the Internet: 0.0.0.0/0, its halves, 2000::/3; fc00::/7 is a network.
@@ -319,8 +362,12 @@ func (p *fibPlanner) throw(table int, remotes map[netip.Prefix]bool) {
 
 func (p *fibPlanner) rule(r fibRule) {
 	r.v6 = p.v6
+	// How the kernel tells it.
 	if r.from.IsValid() && r.from.Bits() == 0 {
-		r.from = netip.Prefix{} // how the kernel tells it
+		r.from = netip.Prefix{}
+	}
+	if r.to.IsValid() && r.to.Bits() == 0 {
+		r.to = netip.Prefix{}
 	}
 	p.want.rules[r] = true
 }
@@ -353,7 +400,8 @@ func ofFamily(policies []Policy, v6 bool) []Policy {
 	for _, policy := range policies {
 		local, remote := pick(policy.Local), pick(policy.Remote)
 		if len(local) > 0 && len(remote) > 0 {
-			out = append(out, Policy{Local: local, Remote: remote})
+			policy.Local, policy.Remote = local, remote
+			out = append(out, policy)
 		}
 	}
 	return out

@@ -498,3 +498,60 @@ func TestHostNeedsCapability(t *testing.T) {
 		}
 	}
 }
+
+// What may pass goes its usual way although a wider policy covers it; a policy that comes earlier keeps its part of that.
+func TestHostPass(t *testing.T) {
+	eachFamily(t, func(t *testing.T, m *machine, p plan) {
+		single := func(addr string) string {
+			a := netip.MustParseAddr(addr)
+			return netip.PrefixFrom(a, a.BitLen()).String()
+		}
+		pass, inner, tcp := policyOf(p.local, p.remote), policyOf(p.local, single(p.far)), policyOf(p.local, single(p.stranger))
+		pass.Pass, tcp.Pass = true, true
+		tcp.Protocol, tcp.LocalPorts, tcp.RemotePorts = unix.IPPROTO_TCP, Ports{1024, 60000}, Ports{22, 22}
+		near := netip.MustParsePrefix(p.remote).Addr().Next().Next().Next().String()
+		before := m.snapshot()
+
+		m.protect(tcp, inner, pass, policyOf(p.local, p.mask))
+		m.wantWay(packet{from: p.lanHost, to: near, in: "lan0"}, "up0", "forwarded, may pass")
+		m.wantWay(packet{from: p.lan, to: near}, "up0", "of the host, may pass")
+		m.wantWay(packet{from: p.lanHost, to: p.far, in: "lan0"}, tunnel, "forwarded, kept from passing")
+		m.wantWay(packet{from: p.lan, to: p.far}, tunnel, "of the host, kept from passing")
+		m.wantWay(packet{from: p.lanHost, to: p.stranger, in: "lan0"}, tunnel, "of another protocol than may pass")
+		m.wantWay(packet{from: p.up, to: near}, "up0", "from an address that no policy names")
+		m.wantWay(packet{to: p.stranger, mark: Mark}, "up0 src "+p.up, "the tunnel's own datagrams")
+
+		settled := m.snapshot()
+		m.host.(*linuxHost).settled = false
+		m.protect(tcp, inner, pass, policyOf(p.local, p.mask))
+		if after := m.snapshot(); !slices.Equal(settled, after) {
+			t.Errorf("made anew, it is something else:\n%q\n%q", settled, after)
+		}
+		m.must(m.device.Close())
+		m.wantWay(packet{from: p.lanHost, to: near, in: "lan0"}, "up0", "may pass, the device is gone")
+		m.wantWay(packet{from: p.lanHost, to: p.far, in: "lan0"}, "refused", "kept from passing, the device is gone")
+		m.must(m.host.Close())
+		if after := m.snapshot(); !slices.Equal(before, after) {
+			t.Errorf("left behind:\n%q\n%q", before, after)
+		}
+	})
+}
+
+// Rules for ports see the packets of sockets.
+func TestHostPassPorts(t *testing.T) {
+	eachFamily(t, func(t *testing.T, m *machine, p plan) {
+		pass := policyOf(p.local, p.remote)
+		pass.Pass, pass.Protocol, pass.RemotePorts = true, unix.IPPROTO_UDP, Ports{7, 8}
+		m.protect(pass, policyOf(p.local, p.remote))
+		conn, err := net.ListenPacket("udp", net.JoinHostPort(p.lan, "0"))
+		m.must(err)
+		defer conn.Close()
+		for _, port := range []uint16{7, 9} { // the first one is lost, nobody reads it
+			_, err = conn.WriteTo([]byte{byte(port)}, net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(p.far), port)))
+			m.must(err)
+		}
+		if b := m.read(p.far); b[len(b)-1] != 9 {
+			t.Errorf("to port %d the packet came into the device", b[len(b)-1])
+		}
+	})
+}

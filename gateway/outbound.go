@@ -71,6 +71,10 @@ func (f *outboundLoop) forward(s tun.Super) {
 		f.counters.drop(DropNoPolicy)
 		return
 	}
+	if flow.shunt != nil {
+		f.shunted(flow.shunt)
+		return
+	}
 	sa := flow.carrier()
 	if sa == nil {
 		f.counters.drop(DropNoSA)
@@ -99,6 +103,17 @@ func (f *outboundLoop) forward(s tun.Super) {
 	} else {
 		f.many(&s, t)
 	}
+}
+
+// shunted counts a packet of a policy without a tunnel. What may pass should not have come here: the device does not know its
+// usual way.
+func (f *outboundLoop) shunted(s *shunt) {
+	s.dropped.Add(1)
+	if s.cfg.Pass {
+		f.counters.drop(DropPass)
+		return
+	}
+	f.counters.drop(DropShunt)
 }
 
 // shipment is what is known of a packet when its SA is found.

@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 
+	"github.com/culvert-vpn/culvert/config"
 	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/internal/inet"
 	"github.com/culvert-vpn/culvert/ts"
 )
 
@@ -13,6 +16,7 @@ import (
 type policies struct {
 	datapath *datapath
 	children []*kept
+	shunts   []*shunt
 	byConfig map[*ike.Child]*kept
 	// flows in the order of their making: those of the configuration first.
 	flows   []*flow
@@ -21,7 +25,7 @@ type policies struct {
 
 // newPolicies enters the traffic of every configured child, as far as it is known before the child is up: `dynamic` may
 // stand for any address then.
-func newPolicies(d *datapath, conns []*ike.Connection) *policies {
+func newPolicies(d *datapath, conns []*ike.Connection, shunts ...config.Shunt) *policies {
 	p := &policies{datapath: d, byConfig: make(map[*ike.Child]*kept), changed: true}
 	for _, conn := range conns {
 		for _, cfg := range conn.Children {
@@ -35,6 +39,11 @@ func newPolicies(d *datapath, conns []*ike.Connection) *policies {
 		}
 	}
 	p.linkBackups()
+	for _, cfg := range shunts {
+		s := &shunt{cfg: cfg}
+		p.shunts = append(p.shunts, s)
+		p.flows = append(p.flows, &flow{shunt: s, local: cfg.Local, remote: cfg.Remote, configured: true})
+	}
 	return p
 }
 
@@ -123,24 +132,54 @@ func (p *policies) publish() ([]Policy, bool) {
 			entries = append(entries, f.entry())
 		}
 	}
-	p.datapath.policies.Store(ts.NewTable(entries))
-	return p.protected(), true
+	table := ts.NewTable(entries)
+	p.datapath.policies.Store(table)
+	return p.protected(table), true
 }
 
-// protected is what the host has to protect.
-func (p *policies) protected() []Policy {
+// protected is what the host has to protect. Where traffic may pass, it is told each pair of selectors, in the order of the
+// table, to route packets as the table would.
+func (p *policies) protected(table *ts.Table[*flow]) []Policy {
 	var list []Policy
-	for _, f := range p.flows {
-		list = append(list, Policy{Local: prefixes(f.local), Remote: prefixes(f.remote)})
+	if !slices.ContainsFunc(p.flows, (*flow).passes) {
+		for _, f := range p.flows {
+			list = append(list, Policy{Local: prefixes(f.local), Remote: prefixes(f.remote)})
+		}
+		return list
+	}
+	for r := range table.Rules() {
+		list = append(list, Policy{
+			Local: r.Local.Prefixes(), Remote: r.Remote.Prefixes(), Pass: r.Value.passes(),
+			Protocol: r.Local.Protocol | r.Remote.Protocol, LocalPorts: portsOf(r.Local), RemotePorts: portsOf(r.Remote),
+		})
 	}
 	return list
 }
 
-// Policies is the traffic that a gateway with these connections protects from its start, see Advice.
-func Policies(conns []*ike.Connection) []Policy { return newPolicies(nil, conns).protected() }
+// portsOf are the ports of a selector, any if it has none: of ICMP they are type and code.
+func portsOf(s ts.Selector) Ports {
+	any := s.StartPort == 0 && s.EndPort == math.MaxUint16
+	if any || s.StartPort > s.EndPort || s.Protocol == inet.ProtoICMP || s.Protocol == inet.ProtoICMPv6 {
+		return Ports{}
+	}
+	return Ports{s.StartPort, s.EndPort}
+}
+
+// Policies is the traffic that a gateway with this configuration protects from its start, see Advice.
+func Policies(cfg *config.Config) []Policy {
+	list, _ := newPolicies(&datapath{}, cfg.Connections, cfg.Shunts...).publish()
+	return slices.DeleteFunc(list, func(p Policy) bool { return p.Pass })
+}
 
 func (f *flow) entry() ts.Entry[*flow] {
-	return ts.Entry[*flow]{Local: f.local, Remote: f.remote, Priority: f.child.cfg.Priority, Value: f}
+	return ts.Entry[*flow]{Local: f.local, Remote: f.remote, Priority: f.priority(), Value: f}
+}
+
+func (f *flow) priority() int {
+	if f.shunt != nil {
+		return f.shunt.cfg.Priority
+	}
+	return f.child.cfg.Priority
 }
 
 // prefixes are the addresses of selectors, each once.

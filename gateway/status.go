@@ -18,6 +18,8 @@ type Status struct {
 	Device      string             `json:"device,omitempty"`
 	MTU         int                `json:"mtu,omitempty"`
 	Connections []ConnectionStatus `json:"connections"`
+	// Shunts are the policies without a tunnel.
+	Shunts []ShuntStatus `json:"shunts,omitempty"`
 	// Strangers are the IKE SAs of peers that are not known yet.
 	Strangers []IKEStatus `json:"strangers,omitempty"`
 	// Refused are the last failures with peers that belong to no connection, the latest last.
@@ -45,6 +47,18 @@ type ConnectionStatus struct {
 	Children []ChildStatus `json:"children"`
 	// LastFailure is the last failure, even if all is well now.
 	LastFailure *Failure `json:"last_failure,omitempty"`
+}
+
+// ShuntStatus is a policy without a tunnel.
+type ShuntStatus struct {
+	Connection string   `json:"connection"`
+	Name       string   `json:"name"`
+	Mode       string   `json:"mode"` // "pass" or "drop"
+	Local      []string `json:"local"`
+	Remote     []string `json:"remote"`
+	// Dropped counts its packets that came to the gateway: all of mode drop, and of mode pass those that the host did not let
+	// pass, which should be none.
+	Dropped uint64 `json:"dropped"`
 }
 
 // Failure is what went wrong, when, and what to change.
@@ -155,6 +169,9 @@ func (c *control) status() Status {
 		s.Connections = append(s.Connections, configured(conn.cfg))
 		s.Connections[i].LastFailure = conn.failure
 	}
+	for _, shunt := range c.policies.shunts {
+		s.Shunts = append(s.Shunts, shunt.status())
+	}
 	for _, sa := range c.endpoint.Snapshot() {
 		status := c.ikeStatus(sa)
 		if i, ok := index[sa.Conn]; ok {
@@ -174,6 +191,12 @@ func (c *control) status() Status {
 		}
 	}
 	return s
+}
+
+func (s *shunt) status() ShuntStatus {
+	return ShuntStatus{
+		Connection: s.cfg.Conn, Name: s.cfg.Name, Mode: s.cfg.Mode(), Local: texts(s.cfg.Local), Remote: texts(s.cfg.Remote), Dropped: s.dropped.Load(),
+	}
 }
 
 func (s *ConnectionStatus) child(name string) *ChildStatus {

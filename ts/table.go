@@ -2,6 +2,7 @@ package ts
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 )
 
@@ -89,6 +90,26 @@ func (t *Table[T]) Lookup(p *Packet) (value T, ok bool) {
 		return value, false
 	}
 	return t.values[r.entry], true
+}
+
+// Rule is one pair of selectors of a table, and what stands for them.
+type Rule[T any] struct {
+	Local, Remote Selector
+	Value         T
+}
+
+// Rules yields the pairs of selectors of all entries. Of two that match a packet, Lookup takes the one that comes first.
+func (t *Table[T]) Rules() iter.Seq[Rule[T]] {
+	return func(yield func(Rule[T]) bool) {
+		for _, f := range []*family{&t.v4, &t.v6} {
+			for i := range f.rules {
+				r := &f.rules[i]
+				if !yield(Rule[T]{r.local, r.remote, t.values[r.entry]}) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func newRule(local, remote Selector, priority, entry int) rule {

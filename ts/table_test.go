@@ -301,3 +301,36 @@ func TestNumbers(t *testing.T) {
 		}
 	}
 }
+
+// Rules come in the order in which Lookup prefers them.
+func TestRules(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	prefix := func() Selector {
+		s := FromPrefix(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(r.IntN(3)), byte(r.IntN(3))}), []int{0, 8, 16, 24}[r.IntN(4)]))
+		if r.IntN(3) == 0 {
+			s.Protocol = protoTCP
+		}
+		return s
+	}
+	for range 200 {
+		entries := make([]Entry[int], 1+r.IntN(8))
+		for i := range entries {
+			entries[i] = Entry[int]{Local: []Selector{prefix(), prefix()}, Remote: []Selector{prefix()}, Priority: r.IntN(2), Value: i}
+		}
+		table := NewTable(entries)
+		for range 20 {
+			p := Packet{Src: netip.AddrFrom4([4]byte{10, byte(r.IntN(3)), byte(r.IntN(3)), 1}), Dst: netip.AddrFrom4([4]byte{10, byte(r.IntN(3)), byte(r.IntN(3)), 1}), Protocol: protoTCP}
+			want, ok := table.Lookup(&p)
+			first, found := 0, false
+			for rule := range table.Rules() {
+				if Match([]Selector{rule.Local}, []Selector{rule.Remote}, p, true) {
+					first, found = rule.Value, true
+					break
+				}
+			}
+			if ok != found || ok && first != want {
+				t.Fatalf("%v: the first rule is of %d (%v), Lookup finds %d (%v)\n%v", p, first, found, want, ok, entries)
+			}
+		}
+	}
+}

@@ -74,7 +74,7 @@ func runDaemon(flags runFlags, stderr io.Writer) error {
 		return err
 	}
 	defer closeAll()
-	for _, advice := range gateway.Advice(gateway.Policies(conf.Connections)...) {
+	for _, advice := range gateway.Advice(gateway.Policies(conf)...) {
 		log.Warn(advice)
 	}
 

@@ -61,6 +61,16 @@ func (t *statusText) gateway(s *gateway.Status) {
 		}
 	}
 	t.row("connections", "%d of %d up", up, len(s.Connections))
+	for _, shunt := range s.Shunts {
+		what := fmt.Sprintf("dropped, %s so far", count(int(min(shunt.Dropped, 1<<31-1)), "packet"))
+		if shunt.Mode == "pass" {
+			what = "passes outside of all tunnels"
+			if shunt.Dropped > 0 {
+				what += fmt.Sprintf("; %s the host led into the tunnel's device, and were dropped", count(int(min(shunt.Dropped, 1<<31-1)), "packet"))
+			}
+		}
+		t.row("shunt "+shunt.Name, "%s <-> %s: %s", strings.Join(shunt.Local, ", "), strings.Join(shunt.Remote, ", "), what)
+	}
 	t.drops("packets dropped", s.Drops)
 	t.drops("IKE dropped", s.IKEDrops)
 }
