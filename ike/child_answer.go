@@ -159,17 +159,12 @@ func (sa *ikeSA) agree(c *content, policies []*Child) (*Child, agreement) {
 		transport := slices.DeleteFunc(slices.Clone(policies), func(p *Child) bool { return p.Mode != Transport })
 		if seen, original, ok := sa.seenHere(asked); ok {
 			if cfg, t, more := sa.choosePolicy(seen, transport); cfg != nil {
-				if other := sa.occupant(t); other != nil {
-					sa.event(Warned, fmt.Sprintf("the peer %v, at the same address, has this traffic already", other.remoteID),
-						"peers behind one NAT need ports of their own in transport mode, or tunnel mode")
-					return nil, agreement{}
-				}
-				return cfg, agreement{t, Transport, original, more}
+				return sa.unlessOccupied(cfg, agreement{t, Transport, original, more})
 			}
 		}
 	}
 	cfg, t, more := sa.choosePolicy(asked, policies)
-	return cfg, agreement{traffic: t, more: more}
+	return sa.unlessOccupied(cfg, agreement{traffic: t, more: more})
 }
 
 // answerKE answers the key exchange of a chosen proposal, if it has one, and puts the shared secret into in.

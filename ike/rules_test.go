@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -774,20 +775,33 @@ func TestVersionIsNotTold(t *testing.T) {
 	}
 }
 
-// TestTransportConflict: of two peers behind one NAT the second cannot have the traffic of the first in transport mode, unless they
-// differ in their ports (RFC 3948 5.2). A peer may have its own anew.
-func TestTransportConflict(t *testing.T) {
+// TestConflictingPeers: who calls second cannot have the traffic of another peer: in transport mode, in which all peers behind one NAT have one
+// address, unless they differ in their ports; in tunnel mode if a policy is for many peers (RFC 3948 5.1, 5.2). A peer may have its
+// own anew.
+func TestConflictingPeers(t *testing.T) {
 	for _, c := range []struct {
-		id, tsr string
-		granted bool
-	}{{"@other", "192.0.2.1", false}, {"@other", "192.0.2.1[tcp/80]", false}, {"@other", "192.0.2.1[udp]", true}, {"@peer", "192.0.2.1", true}} {
-		t.Run(c.id+" "+c.tsr, func(t *testing.T) {
+		id, tsi, tsr string
+		granted      bool
+	}{
+		{"@other", "10.0.0.7", "192.0.2.1", false},
+		{"@other", "10.0.0.8", "192.0.2.1[tcp/80]", false},
+		{"@other", "10.0.0.7", "192.0.2.1[udp]", true},
+		{"@peer", "10.0.0.7", "192.0.2.1", true},
+		{"@other", "10.2.3.0/24", "10.1.0.0/16", false},
+		{"@other", "10.2.0.0/16", "10.1.9.0/24", false},
+		{"@other", "10.2.4.0/24", "10.1.0.0/16", true},
+		{"@peer", "10.2.3.0/24", "10.1.0.0/16", true},
+	} {
+		t.Run(c.id+" "+c.tsi+" "+c.tsr, func(t *testing.T) {
+			tunnel := strings.HasPrefix(c.tsr, "10.")
 			s := newScript(t, func(cfg *Config) {
-				hostToHost(cfg)
+				if !tunnel {
+					hostToHost(cfg)
+				}
 				cfg.Connections[0].RemoteID = testPattern("%any")
 				cfg.Connections[0].Unique = UniqueNever
 			})
-			call := func(id, tsr string) *content {
+			call := func(id, tsi, tsr string) *content {
 				s.path.NATT, s.path.Local, s.path.Remote = false, netip.MustParseAddrPort("192.0.2.1:500"), netip.MustParseAddrPort("192.0.2.2:500")
 				s.initiator, s.spiI, s.spiR = true, s.spiI+1, 0
 				s.first = s.send(s.header(wire.IKE_SA_INIT, 0, false), s.initPayloads(testProposal(suite.IKE, testIKE), suite.CURVE25519, 1)...)
@@ -796,19 +810,27 @@ func TestTransportConflict(t *testing.T) {
 				s.derive(got.ke.Data)
 				s.sas[s.spiR].nat = natt.Situation{Supported: true, RemoteNAT: true}
 				s.nextID = 1
-				s.request(wire.IKE_AUTH, append(s.auth(testID(id), s.secret), s.childWith("10.0.0.7", tsr, wire.USE_TRANSPORT_MODE)...)...)
+				var kinds []wire.NotifyType
+				if !tunnel {
+					kinds = []wire.NotifyType{wire.USE_TRANSPORT_MODE}
+				}
+				s.request(wire.IKE_AUTH, append(s.auth(testID(id), s.secret), s.childWith(tsi, tsr, kinds...)...)...)
 				_, got = s.want("answers IKE_AUTH", wire.IKE_AUTH, true)
 				return got
 			}
-			if got := call("@peer", "192.0.2.1[tcp]"); got.sa == nil || s.installs() != 2 {
-				t.Fatalf("the first is refused: %v", got.notifies)
+			tsi, tsr := "10.0.0.7", "192.0.2.1[tcp]"
+			if tunnel {
+				tsi, tsr = "10.2.3.0/24", "10.1.0.0/16"
 			}
-			got := call(c.id, c.tsr)
+			if got := call("@peer", tsi, tsr); got.sa == nil || s.installs() != 2 {
+				t.Fatalf("the first is refused: %v, %v", got.notifies, s.texts())
+			}
+			got := call(c.id, c.tsi, c.tsr)
 			if (got.sa != nil) != c.granted || (got.notify(wire.TS_UNACCEPTABLE) == nil) != c.granted {
 				t.Errorf("granted %v, notifies %v", got.sa != nil, got.notifies)
 			}
 			if !c.granted {
-				s.wantEvent("tells", Warned, "@peer", "has this traffic already")
+				s.wantEvent("tells", Warned, "@peer", "already")
 			}
 		})
 	}
@@ -876,4 +898,23 @@ func TestMOBIKEListFromSeveralAddresses(t *testing.T) {
 	}
 	s.answer(wire.INFORMATIONAL, again.MessageID)
 	s.wantIdle("all is told")
+}
+
+// TestAttributes: INTERNAL_ADDRESS_EXPIRY of older versions is ignored (RFC 7296 1.7), and an address of IPv6 may be asked for (3.15.3).
+func TestAttributes(t *testing.T) {
+	_, change := gives(t, "10.9.0.1")
+	s := newScript(t, change)
+	s.call()
+	expiry := wire.Attribute{Type: 5, Data: []byte{0, 0, 14, 16}}
+	s.request(wire.IKE_AUTH, s.asks(expiry, any4)...)
+	_, c := s.want("answers", wire.IKE_AUTH, true)
+	if c.cp == nil || c.sa == nil || slices.ContainsFunc(c.cp.Attributes, func(a wire.Attribute) bool { return a.Type == 5 }) {
+		t.Errorf("answers %s, %v", attributesText(c.cp), c.notifies)
+	}
+	s = newScript(t, roadWarrior("2001:db8::5"))
+	s.takeCall()
+	_, c = s.want("authenticates", wire.IKE_AUTH, false)
+	if want := wire.AddrAttribute(wire.INTERNAL_IP6_ADDRESS, addrOf("2001:db8::5")); c.cp == nil || !sameAttribute(c.cp.Attributes[0], want) {
+		t.Errorf("asks for %s", attributesText(c.cp))
+	}
 }

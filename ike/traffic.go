@@ -88,15 +88,32 @@ func (sa *ikeSA) seenHere(t traffic) (seen traffic, original Original, ok bool) 
 	return traffic{local: withAddr(t.local, local), remote: withAddr(t.remote, remote)}, Original{Src: src, Dst: dst}, true
 }
 
-// occupant is another peer that has some of the traffic in transport mode, or nil. Behind one NAT several peers have one address, and
-// who came last would get what is for the other (RFC 3948 5.2).
-func (sa *ikeSA) occupant(t traffic) *ikeSA {
+// unlessOccupied agrees to a policy, but not if another peer has some of the traffic already: who came last would get what is for
+// the other (RFC 3948 5.1, 5.2).
+func (sa *ikeSA) unlessOccupied(cfg *Child, a agreement) (*Child, agreement) {
+	if cfg == nil {
+		return nil, agreement{}
+	}
+	other := sa.occupant(cfg, a)
+	if other == nil {
+		return cfg, a
+	}
+	sa.event(Warned, fmt.Sprintf("the peer %v has some of the traffic %v === %v already", other.remoteID, a.local, a.remote),
+		"the peers of a connection need selectors that do not overlap, and those behind one NAT, in transport mode, ports of their own")
+	return nil, agreement{}
+}
+
+// occupant is another peer that has some of the traffic, or nil: of the same policy, which peers share whose connection is for many, or in
+// transport mode of any, because all peers behind one NAT have one address. Several policies for the same traffic are backups of each
+// other.
+func (sa *ikeSA) occupant(cfg *Child, a agreement) *ikeSA {
 	for _, other := range sa.end.order {
 		if other.remoteID.Equal(sa.remoteID) {
 			continue
 		}
 		for _, c := range other.children {
-			if _, meet := t.narrow(traffic{local: c.local, remote: c.remote}); meet && c.mode == Transport && !c.gone {
+			_, meet := a.narrow(traffic{local: c.local, remote: c.remote})
+			if meet && !c.gone && c.mode == a.mode && (c.cfg == cfg || a.mode == Transport) {
 				return other
 			}
 		}
