@@ -101,7 +101,7 @@ func (b *builder) addCharon(s *section) {
 func (b *builder) addConnection(s *section) {
 	c := connection{Connection: &ike.Connection{
 		Name: s.name, RemotePort: defaultPort, Window: ike.DefaultWindow,
-		DPDDelay: defaultDPDDelay, KeyingTries: defaultKeyTries,
+		DPDDelay: defaultDPDDelay, KeyingTries: defaultKeyTries, MOBIKE: true,
 	}}
 	shuntsOnly := onlyShunts(s)
 	where := placed{conn: s.pos, localID: s.pos, remoteID: s.pos, proposals: b.at(s, "proposals")}

@@ -123,6 +123,7 @@ func TestDescribe(t *testing.T) {
 }
 
 func fragmentation(c *ike.Connection) any { return c.Fragmentation }
+func mobike(c *ike.Connection) any        { return c.MOBIKE }
 
 func TestValues(t *testing.T) {
 	for _, test := range []struct {
@@ -148,6 +149,8 @@ func TestValues(t *testing.T) {
 		{"keyingtries = 0", "", "0", func(c *ike.Connection) any { return c.KeyingTries }},
 		{"", "", "0", fragmentation},
 		{"fragmentation = force", "", "0", fragmentation},
+		{"", "", "true", mobike},
+		{"mobike = no", "", "false", mobike},
 		{"fragmentation = accept", "", "1", fragmentation},
 		{"fragmentation = no", "", "2", fragmentation},
 		{"unique = replace", "", "3", func(c *ike.Connection) any { return c.Unique }},
@@ -315,7 +318,7 @@ func TestAccepted(t *testing.T) {
 		{"encap = yes\nmobike = no\nfragmentation = yes\npull = yes\nmediation = no\nsend_cert = never\nif_id_in = 0", "", ""},
 		{"", "ipcomp = no\nhw_offload = no\ninactivity = 0s\nreqid = 0\nmark_in = 0/0x00000000\npolicies = yes\nmode = tunnel\nlabel_mode = system", ""},
 		{"encap = no", "", "UDP encapsulation is used nevertheless"},
-		{"mobike = yes", "", "mobike is ignored"},
+		{"mobike = yes", "", ""},
 		{"dpd_timeout = 120", "", "dpd_timeout is ignored: it is for IKEv1"},
 		{"", "ipcomp = yes", "ipcomp is ignored"},
 		{"", "local_ts = 10.2.0.0/16", "hosts there are on both sides"},

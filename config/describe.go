@@ -53,6 +53,7 @@ func describeConnection(w io.Writer, c *ike.Connection, retransmit ike.Retransmi
 	row("silent peer", "%s", givenUp(cmp.Or(c.Retransmit, retransmit)))
 	row("requests at once", "%d, if the peer takes as many", c.Window)
 	row("encapsulation", "always in UDP")
+	row("addresses", "%s", map[bool]string{true: "may change, if the peer does MOBIKE", false: "are those that the tunnel was set up with"}[c.MOBIKE])
 	row("large messages", "%s", fragmentationWords[c.Fragmentation])
 	row("second SA of the peer", "%s", uniqueWords[c.Unique])
 	for _, child := range c.Children {

@@ -80,7 +80,10 @@ var swanctlKeys = []key[connection]{
 		return err
 	}},
 	{name: "encap", set: setEncap},
-	{name: "mobike", same: "no", ignored: "Culvert does not negotiate MOBIKE; it follows a peer whose address changes, and sends from another address when its own is gone"},
+	{name: "mobike", set: func(c *connection, v string) (err error) {
+		c.MOBIKE, err = parseBool(v)
+		return err
+	}},
 	{name: "dpd_delay", set: func(c *connection, v string) (err error) {
 		c.DPDDelay, err = parseTime(v)
 		return err

@@ -21,6 +21,7 @@ type control struct {
 	edges    *edges
 	guard    *guard
 	resolver *resolver
+	lookout  *lookout // nil without a host
 	log      *eventLog
 	keys     keyLog
 
@@ -29,6 +30,7 @@ type control struct {
 	children map[uint32]*child // by inbound SPI
 	routes   map[natt.Path]*route
 	mtus     map[netip.Addr]int // of the way to a peer, as far as is known
+	answers  []ike.Input        // to effects, for when the others are carried out
 
 	order    []*connection // of the configuration
 	conns    map[string]*connection
@@ -66,12 +68,16 @@ func newControl(g *Gateway, e *edges, h *guard, mtu int) *control {
 		c.order = append(c.order, &connection{cfg: conn})
 		c.conns[conn.Name] = c.order[len(c.order)-1]
 	}
-	c.resolver = newResolver(g.options.host, e, len(g.cfg.Connections), func(f func(*control)) {
+	answer := func(f func(*control)) {
 		select {
 		case g.requests <- f:
 		case <-g.stopped:
 		}
-	})
+	}
+	c.resolver = newResolver(g.options.host, e, len(g.cfg.Connections), answer)
+	if g.options.host != nil {
+		c.lookout = newLookout(g.options.host, answer)
+	}
 	return c
 }
 
@@ -126,8 +132,11 @@ func (c *control) handle(in ike.Input) {
 	if d, ok := in.(ike.Datagram); ok && d.Path.Local.Addr().IsUnspecified() {
 		in = c.located(d)
 	}
-	for _, effect := range c.endpoint.Handle(time.Now(), in) {
-		c.carryOut(effect)
+	for c.answers = append(c.answers, in); len(c.answers) > 0; {
+		in, c.answers = c.answers[0], c.answers[1:]
+		for _, effect := range c.endpoint.Handle(time.Now(), in) {
+			c.carryOut(effect)
+		}
 	}
 	if policies, changed := c.policies.publish(); changed {
 		c.guard.report(c.guard.protect(policies))

@@ -30,6 +30,8 @@ func (c *control) carryOut(effect ike.Effect) {
 		c.remove(e)
 	case ike.Repath:
 		c.repath(e)
+	case ike.Survey:
+		c.survey(e)
 	case ike.Keepalive:
 		c.keepalive(e.Path)
 	case ike.Keys:
@@ -164,6 +166,24 @@ func (c *control) repath(e ike.Repath) {
 			c.leaveRoute(old)
 		}
 	}
+}
+
+// survey finds the paths to a peer; the endpoint hears of them when its effects are carried out. The host is asked at once, for it
+// only has to look into its tables.
+func (c *control) survey(e ike.Survey) {
+	answer := ike.Surveyed{IKE: e.IKE}
+	for _, remote := range e.Remotes {
+		p := natt.Path{Remote: remote, NATT: true}
+		local, mtu, err := c.resolver.route(p)
+		conn := c.edges.conn(p)
+		if err != nil || conn == nil {
+			continue
+		}
+		c.learnMTU(remote.Addr(), mtu)
+		p.Local = netip.AddrPortFrom(local, conn.LocalAddr().Port())
+		answer.Paths = append(answer.Paths, p)
+	}
+	c.answers = append(c.answers, answer)
 }
 
 // takeRoute returns the route of a path for one more SA.

@@ -146,6 +146,10 @@ func (c *control) start(ctx context.Context, goroutines *sync.WaitGroup) <-chan 
 	}
 	goroutines.Go(func() { c.resolver.run(ctx) })
 	goroutines.Go(func() { c.resolver.lookUp(ctx) })
+	if c.lookout != nil {
+		goroutines.Go(func() { c.lookout.watch(ctx) })
+		goroutines.Go(func() { c.lookout.run(ctx) })
+	}
 	return broken
 }
 

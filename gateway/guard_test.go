@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,6 +24,7 @@ type fakeHost struct {
 	closed   bool
 	released bool
 	failure  error
+	news     chan struct{} // of addresses; nil: there are none
 }
 
 func (h *fakeHost) Setup(device string, _ int) error { h.device = device; return nil }
@@ -31,8 +33,19 @@ func (h *fakeHost) Protect(p []Policy) error {
 	return h.failure
 }
 func (h *fakeHost) RouteTo(netip.Addr) (netip.Addr, int, error) { return h.local, h.mtu, nil }
-func (h *fakeHost) Close() error                                { h.closed = true; return nil }
-func (h *fakeHost) Release() error                              { h.released = true; return nil }
+func (h *fakeHost) Addresses() ([]netip.Addr, error)            { return []netip.Addr{h.local}, nil }
+func (h *fakeHost) Watch(ctx context.Context, changed func()) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.news:
+			changed()
+		}
+	}
+}
+func (h *fakeHost) Close() error   { h.closed = true; return nil }
+func (h *fakeHost) Release() error { h.released = true; return nil }
 
 // The host protects the configured traffic from the start, what is agreed upon as long as it is up, and tells the MTU.
 func TestHostIsTold(t *testing.T) {

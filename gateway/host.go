@@ -1,9 +1,12 @@
 package gateway
 
-import "net/netip"
+import (
+	"context"
+	"net/netip"
+)
 
 // Host is what the gateway changes and asks of the machine it runs on. Its methods are called from the control
-// goroutine only, but for RouteTo, which any goroutine may call.
+// goroutine only, but for RouteTo, Addresses and Watch.
 type Host interface {
 	// Setup readies the device, which exists already: MTU mtu, link up, no address of its own. What an earlier run left
 	// behind is not touched, because it keeps traffic from leaving in clear.
@@ -16,6 +19,11 @@ type Host interface {
 	Protect(policies []Policy) error
 	// RouteTo finds the local address and the MTU in bytes of the way to a peer, as if our own routes were not there.
 	RouteTo(remote netip.Addr) (local netip.Addr, mtu int, err error)
+	// Addresses lists the addresses that packets may leave from, but for those of the tunnel's device. Any goroutine may call it.
+	Addresses() ([]netip.Addr, error)
+	// Watch calls changed, and soon, after changes of addresses, devices and routes, until ctx ends. It is called once, by a
+	// goroutine of its own.
+	Watch(ctx context.Context, changed func())
 	// Close takes back all of it.
 	Close() error
 	// Release is called instead of Close when the gateway has failed. The machine stays protected: the traffic of the

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,6 +34,7 @@ type linuxHost struct {
 	device string
 	kernel *hostKernel // of the control goroutine
 	news   *hostNews
+	watch  *nl.NetlinkSocket
 	// done is what the kernel was made to be like last; settled, that nothing was left to do then.
 	done    []Policy
 	settled bool
@@ -59,7 +61,14 @@ func NewHost() (Host, error) {
 		lookup.Close()
 		return nil, fmt.Errorf("this host's routing cannot be watched over netlink: %w", err)
 	}
-	return &linuxHost{kernel: k, news: news, lookup: lookup}, nil
+	watch, err := openHostWatch()
+	if err != nil {
+		k.close()
+		lookup.Close()
+		news.close()
+		return nil, fmt.Errorf("this host's addresses cannot be watched over netlink: %w", err)
+	}
+	return &linuxHost{kernel: k, news: news, watch: watch, lookup: lookup}, nil
 }
 
 // Setup readies the device. An MTU below 1280 becomes 1280, so that IPv6 can use the tunnel: what is too big for the
@@ -186,6 +195,7 @@ func (h *linuxHost) Release() error {
 	}
 	h.kernel.close()
 	h.news.close()
+	h.watch.Close()
 	h.kernel = nil
 	h.looking.Lock()
 	defer h.looking.Unlock()

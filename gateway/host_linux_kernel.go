@@ -149,8 +149,7 @@ func (k *hostKernel) own(v6 bool) []netip.Addr {
 	var out []netip.Addr
 	for _, a := range list {
 		addr := addrOf(a.IP)
-		unusable := a.Flags&unix.IFA_F_DADFAILED != 0 || a.Flags&unix.IFA_F_TENTATIVE != 0 && a.Flags&unix.IFA_F_OPTIMISTIC == 0
-		if addr.IsGlobalUnicast() && !unusable {
+		if addr.IsGlobalUnicast() && isUsable(a) {
 			out = append(out, addr)
 		}
 	}

@@ -97,8 +97,11 @@ type IKEStatus struct {
 	Local     string `json:"local"`
 	Remote    string `json:"remote"`
 	NAT       string `json:"nat"`
-	LocalID   string `json:"local_id,omitempty"`
-	RemoteID  string `json:"remote_id,omitempty"`
+	// MOBIKE: the addresses may change without a new IKE SA. PeerAddresses are those of the peer besides Remote, as it told.
+	MOBIKE        bool     `json:"mobike"`
+	PeerAddresses []string `json:"peer_addresses,omitempty"`
+	LocalID       string   `json:"local_id,omitempty"`
+	RemoteID      string   `json:"remote_id,omitempty"`
 	// Secret says how the pre-shared key was found.
 	Secret      string          `json:"secret,omitempty"`
 	Proposal    string          `json:"proposal,omitempty"`
@@ -206,9 +209,12 @@ func (s *ConnectionStatus) child(name string) *ChildStatus {
 func (c *control) ikeStatus(sa ike.SAInfo) IKEStatus {
 	s := IKEStatus{
 		State: sa.State, Up: sa.Current, Initiator: sa.Initiator, SPIi: ikeSPI(sa.SPIi), SPIr: ikeSPI(sa.SPIr),
-		Local: sa.Path.Local.String(), Remote: sa.Path.Remote.String(), NAT: sa.NAT.String(),
+		Local: sa.Path.Local.String(), Remote: sa.Path.Remote.String(), NAT: sa.NAT.String(), MOBIKE: sa.MOBIKE,
 		LocalID: idText(sa.LocalID), RemoteID: idText(sa.RemoteID), Secret: sa.Secret,
 		Proposal: sa.Proposal.String(), Established: sa.Established, RekeyAt: sa.RekeyAt, ExpireAt: sa.ExpireAt,
+	}
+	for _, a := range sa.PeerAddrs {
+		s.PeerAddresses = append(s.PeerAddresses, a.String())
 	}
 	for _, info := range sa.Children {
 		s.Children = append(s.Children, c.childSAStatus(info))

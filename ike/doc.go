@@ -21,6 +21,8 @@
 // Messages that are too large for a packet travel in fragments (fragments.go, RFC 7383), which nothing else knows of: what is
 // sealed is one message or several, and what is opened is there when its last fragment is.
 //
+// Where the two ends are may change (mobike*.go, RFC 4555): one of them decides, the other one follows when it has a proof.
+//
 // The window of an IKE SA numbers the messages, repeats what is unanswered (window.go) and answers what is repeated (inbox.go). A
 // connection's keeper (keeper.go) decides what should be up and when to try again. When the configuration changes (reconfigure.go),
 // it keeps what is the same, and replaces what is outdated before that is closed.

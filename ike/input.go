@@ -61,7 +61,7 @@ type Moved struct {
 // changed, and once in the beginning. An endpoint that is never told does not look for other paths by itself.
 type Addresses struct{ Local []netip.Addr }
 
-// Surveyed answers a Survey: for each address of the peer that a route leads to, the path that the host would choose. It goes over
+// Surveyed answers a Survey: for each address of the peer that a route leads to, the path that the host would choose, whatever is configured. It goes over
 // the encapsulation socket.
 type Surveyed struct {
 	IKE   uint64

@@ -172,15 +172,26 @@ func (sa *ikeSA) otherAddresses() []netip.Addr {
 	return list
 }
 
-// mayBeAt reports whether the connection may use an address of ours. One that a peer has assigned to us leads into a tunnel.
+// isAllowed reports whether the configuration lets us use an address. When none of those that it names is left, the tunnel is worth
+// more than its letter.
+func (sa *ikeSA) isAllowed(a netip.Addr) bool {
+	list := sa.conn.LocalAddrs
+	if within(list, a) {
+		return true
+	}
+	return len(sa.end.addrs) > 0 && !slices.ContainsFunc(sa.end.addrs, func(o netip.Addr) bool { return within(list, o) })
+}
+
+// mayBeAt reports whether an address of ours that the host did not choose is worth a try. One that a peer
+// has assigned to us leads into a tunnel.
 func (sa *ikeSA) mayBeAt(a netip.Addr) bool {
-	return within(sa.conn.LocalAddrs, a) && !sa.end.isInner(a) && !behind(func(c *Child) []ts.Spec { return c.LocalTS }, sa.conn, a, sa.path.Local.Addr())
+	return sa.isAllowed(a) && !sa.end.isInner(a) && !behind(func(c *Child) []ts.Spec { return c.LocalTS }, sa.conn, a, sa.path.Local.Addr())
 }
 
 // mayCallAt reports whether an address that the peer told of is worth a try. One of the network behind the peer is not: from
 // here it leads nowhere, or to somebody else.
 func (sa *ikeSA) mayCallAt(a netip.Addr) bool {
-	return within(sa.conn.RemoteAddrs, a) && !behind(func(c *Child) []ts.Spec { return c.RemoteTS }, sa.conn, a, sa.path.Remote.Addr())
+	return (sa.mob.decides || within(sa.conn.RemoteAddrs, a)) && !behind(func(c *Child) []ts.Spec { return c.RemoteTS }, sa.conn, a, sa.path.Remote.Addr())
 }
 
 // behind reports whether an address belongs to a protected network. A network that the address in use belongs to as well,

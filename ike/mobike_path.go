@@ -58,23 +58,42 @@ func (e *Endpoint) surveyed(in Surveyed) {
 	}
 	sa = sa.heir()
 	e.touch(sa)
-	i := slices.IndexFunc(in.Paths, func(p natt.Path) bool { return p.Remote == sa.path.Remote })
+	var paths []natt.Path
 	var usual natt.Path // invalid if the host knows no way to where the peer is
-	if i >= 0 {
-		usual = in.Paths[i]
+	for _, p := range in.Paths {
+		if p.Local = sa.localFor(p); p.Valid() {
+			paths = append(paths, p)
+		}
+		if p.Valid() && p.Remote == sa.path.Remote {
+			usual = p
+		}
 	}
 	switch m := sa.mob; {
 	case m == nil:
 		sa.depart(usual)
 	case m.decides:
-		m.ways, m.refused = sa.possible(in.Paths), nil
+		m.ways, m.refused = sa.possible(paths), nil
 		sa.choose(usual)
 		sa.announce()
 	default:
-		m.ways = sa.possible(in.Paths)
+		m.ways = sa.possible(paths)
 		sa.relocate(usual)
 		sa.announce()
 	}
+}
+
+// localFor is where to send from along a path that the host found: where it would, if the configuration allows that, or else from the
+// first address of ours that is allowed.
+func (sa *ikeSA) localFor(p natt.Path) netip.AddrPort {
+	if sa.end.isOurs(p.Local.Addr()) && sa.isAllowed(p.Local.Addr()) {
+		return p.Local
+	}
+	for _, a := range append([]netip.Addr{sa.path.Local.Addr()}, sa.end.addrs...) {
+		if a.Is4() == p.Remote.Addr().Is4() && sa.end.isOurs(a) && sa.isAllowed(a) {
+			return netip.AddrPortFrom(a, p.Local.Port())
+		}
+	}
+	return netip.AddrPort{}
 }
 
 // possible are the paths that may lead to the peer: those that the host would choose, and from our other addresses.
@@ -311,9 +330,10 @@ func (sa *ikeSA) check(p natt.Path) {
 	sa.end.touch(sa)
 }
 
-// acceptable reports whether the configuration allows a path.
+// acceptable reports whether the configuration allows a path. What it says of the peer's addresses is whom to call and who may
+// call: one that we called may go where it likes.
 func (sa *ikeSA) acceptable(p natt.Path) bool {
-	return p.Valid() && p.NATT && within(sa.conn.LocalAddrs, p.Local.Addr()) && within(sa.conn.RemoteAddrs, p.Remote.Addr())
+	return p.Valid() && p.NATT && sa.isAllowed(p.Local.Addr()) && (sa.mob.decides || within(sa.conn.RemoteAddrs, p.Remote.Addr()))
 }
 
 // depart ends an IKE SA without MOBIKE whose address of ours is gone: nobody else can tell the peer where we are. If the peer

@@ -20,7 +20,10 @@ type SAInfo struct {
 	Initiator bool
 	SPIi,
 	SPIr uint64
-	Path              natt.Path
+	Path natt.Path
+	// MOBIKE: the addresses may change (RFC 4555). PeerAddrs are those of the peer besides the one in use, as it told.
+	MOBIKE            bool
+	PeerAddrs         []netip.Addr
 	NAT               natt.Situation
 	LocalID, RemoteID ident.ID
 	// Secret says how the pre-shared key was found.
@@ -61,6 +64,9 @@ func (e *Endpoint) Snapshot() []SAInfo {
 		}
 		if !sa.established.IsZero() {
 			info.Secret = sa.secret.Reason()
+		}
+		if sa.mob != nil {
+			info.MOBIKE, info.PeerAddrs = true, slices.Clone(sa.mob.theirs)
 		}
 		if sa.conn != nil {
 			info.Conn = sa.conn.Name

@@ -146,9 +146,23 @@ func (t *statusText) ikeSA(sa *gateway.IKEStatus) {
 	}
 	t.row("addresses", "%s <-> %s", sa.Local, sa.Remote)
 	t.row("NAT", "%s", sa.NAT)
+	if sa.Up {
+		t.row("MOBIKE", "%s", mobikeText(sa))
+	}
 	if sa.Secret != "" {
 		t.row("secret", "%s", sa.Secret)
 	}
+}
+
+// mobikeText says whether the tunnel outlives a change of addresses.
+func mobikeText(sa *gateway.IKEStatus) string {
+	switch {
+	case !sa.MOBIKE:
+		return "no"
+	case len(sa.PeerAddresses) > 0:
+		return "yes, the peer is also at " + strings.Join(sa.PeerAddresses, ", ")
+	}
+	return "yes"
 }
 
 // ahead tells what comes next, new keys or the end.
