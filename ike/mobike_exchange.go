@@ -215,7 +215,8 @@ func (sa *ikeSA) seen(c *content) {
 	if m == nil || !m.decides || n == nil {
 		return
 	}
-	changed := m.mapping != nil && !bytes.Equal(m.mapping, n.Data)
+	// What it said in IKE_SA_INIT was about port 500: the first time there is always a change.
+	changed := !bytes.Equal(m.mapping, n.Data)
 	m.mapping = clone(n.Data)
 	if cur := sa.heir(); changed && cur.isCurrent() {
 		cur.update()

@@ -492,12 +492,15 @@ func TestMOBIKEMapping(t *testing.T) {
 		}
 		s.answer(wire.INFORMATIONAL, h.MessageID, natHashes(s.spiI, s.spiR, natt.Path{Local: s.path.Remote, Remote: netip.MustParseAddrPort(seen)})...)
 	}
-	ask("198.51.100.7:20000")
-	ask("198.51.100.7:20000")
-	s.wantIdle("nothing changed")
-	ask("198.51.100.7:20001")
-	if _, c := s.want("tells", wire.INFORMATIONAL, false); c.notify(wire.UPDATE_SA_ADDRESSES) == nil {
-		t.Errorf("we tell %v", c.notifies)
+	for _, mapping := range []string{"198.51.100.7:20000", "198.51.100.7:20001"} {
+		ask(mapping)
+		h, c := s.want("tells", wire.INFORMATIONAL, false)
+		if c.notify(wire.UPDATE_SA_ADDRESSES) == nil {
+			t.Errorf("we tell %v", c.notifies)
+		}
+		s.answer(wire.INFORMATIONAL, h.MessageID, append(natHashes(s.spiI, s.spiR, natt.Path{Local: s.path.Remote, Remote: netip.MustParseAddrPort(mapping)}), c.notify(wire.COOKIE2))...)
+		ask(mapping)
+		s.wantIdle("nothing changed")
 	}
 }
 
