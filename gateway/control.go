@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/culvert-vpn/culvert/config"
 	"github.com/culvert-vpn/culvert/esp"
 	"github.com/culvert-vpn/culvert/ike"
 	"github.com/culvert-vpn/culvert/natt"
@@ -39,6 +40,8 @@ type control struct {
 	news     []ike.Event // of the current input, for the watches
 	watches  map[*watch]bool
 	began    time.Time
+	shunts   []config.Shunt
+	changes  []ike.Change // of the last reload
 }
 
 // newControl makes the state of a gateway that has no SA yet.
@@ -64,17 +67,15 @@ func newControl(g *Gateway, e *edges, h *guard, mtu int) *control {
 		LogKeys:    g.options.ikeKeys != nil,
 	})
 	c.policies = newPolicies(c.datapath, g.cfg.Connections, g.cfg.Shunts...)
-	for _, conn := range g.cfg.Connections {
-		c.order = append(c.order, &connection{cfg: conn})
-		c.conns[conn.Name] = c.order[len(c.order)-1]
-	}
+	c.shunts = g.cfg.Shunts
+	c.configure(g.cfg.Connections)
 	answer := func(f func(*control)) {
 		select {
 		case g.requests <- f:
 		case <-g.stopped:
 		}
 	}
-	c.resolver = newResolver(g.options.host, e, len(g.cfg.Connections), answer)
+	c.resolver = newResolver(&g.options, e, answer)
 	if g.options.host != nil {
 		c.lookout = newLookout(g.options.host, answer)
 	}

@@ -52,16 +52,16 @@ type flow struct {
 	local, remote []ts.Selector
 	current       atomic.Pointer[outboundSA] // nil: none
 	configured    bool
-	// next is another configured child with the same selectors, which carries the traffic while this one is down: a backup
-	// connection. It is set before the forwarders see the flow.
-	next *flow
+	// next carries the traffic while this one is down: the flow of another configured child with the same selectors, which is
+	// a backup connection, or what the child had before the configuration changed.
+	next atomic.Pointer[flow]
 	// stack holds the SAs that can carry it, the last installed on top. It is the control goroutine's.
 	stack []*outboundSA
 }
 
 // carrier returns the SA that carries the flow now, or nil.
 func (f *flow) carrier() *outboundSA {
-	for ; f != nil; f = f.next {
+	for ; f != nil; f = f.next.Load() {
 		if sa := f.current.Load(); sa != nil {
 			return sa
 		}
@@ -78,10 +78,11 @@ type shunt struct {
 // passes reports whether the traffic goes its usual way, in clear.
 func (f *flow) passes() bool { return f.shunt != nil && f.shunt.cfg.Pass }
 
-// kept is a configured child.
+// kept is a configured child. What it points to is the control goroutine's.
 type kept struct {
 	conn  *ike.Connection
 	cfg   *ike.Child
+	ask   ike.Acquire   // for it
 	noSA  atomic.Uint64 // packets dropped for want of an SA
 	asked atomic.Int64  // when the last Acquire was sent, on the datapath's clock; 0: never
 }
@@ -96,7 +97,7 @@ func (d *datapath) acquire(k *kept) {
 	if last != 0 && now-last < askAgain || !k.asked.CompareAndSwap(last, now) {
 		return
 	}
-	if !d.mail.tell(ike.Acquire{Conn: k.conn.Name, Child: k.cfg.Name}) {
+	if !d.mail.tell(k.ask) {
 		k.asked.Store(0)
 	}
 }

@@ -38,6 +38,8 @@ func (c *control) carryOut(effect ike.Effect) {
 		if err := c.keys.ikeSA(e); err != nil {
 			c.log.error("the keys of an IKE SA could not be logged", err)
 		}
+	case ike.Reconfigured:
+		c.reconfigured(e)
 	case ike.Event:
 		c.event(e)
 	}

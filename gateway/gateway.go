@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/culvert-vpn/culvert/config"
+	"github.com/culvert-vpn/culvert/ike"
 	"github.com/culvert-vpn/culvert/psk"
 )
 
@@ -41,7 +42,8 @@ type Gateway struct {
 // ErrStopped is returned for what needs a running gateway when it runs no more.
 var ErrStopped = errors.New("the gateway has ended")
 
-// New makes a gateway of a configuration, which it borrows for life. Nothing is opened before Run.
+// New makes a gateway of a configuration. It takes the connections, which it may change when another configuration is loaded, and
+// borrows the secrets until then; see Reload. Nothing is opened before Run.
 func New(cfg config.Config, opts ...Option) (*Gateway, error) {
 	g := &Gateway{cfg: cfg, options: defaults(), requests: make(chan func(*control)), stopped: make(chan struct{})}
 	for _, o := range opts {
@@ -50,17 +52,32 @@ func New(cfg config.Config, opts ...Option) (*Gateway, error) {
 	if g.cfg.Secrets == nil {
 		g.cfg.Secrets = psk.NewStore()
 	}
-	names := make(map[string]bool)
-	for _, c := range cfg.Connections {
-		if names[c.Name] {
-			return nil, fmt.Errorf("there are two connections of the name %q", c.Name)
-		}
-		names[c.Name] = true
+	if err := unambiguous(cfg.Connections); err != nil {
+		return nil, err
 	}
 	if err := g.options.check(); err != nil {
 		return nil, err
 	}
 	return g, nil
+}
+
+// unambiguous refuses two connections of one name, or two children of one connection.
+func unambiguous(conns []*ike.Connection) error {
+	names := make(map[string]bool)
+	for _, c := range conns {
+		if names[c.Name] {
+			return fmt.Errorf("there are two connections of the name %q", c.Name)
+		}
+		names[c.Name] = true
+		children := make(map[string]bool)
+		for _, child := range c.Children {
+			if children[child.Name] {
+				return fmt.Errorf("there are two children of the name %q in connection %q", child.Name, c.Name)
+			}
+			children[child.Name] = true
+		}
+	}
+	return nil
 }
 
 // shutdownGrace is how long peers have to answer our good-bye.
@@ -145,7 +162,9 @@ func (c *control) start(ctx context.Context, goroutines *sync.WaitGroup) <-chan 
 		goroutines.Go(newInboundLoop(c.datapath, conn, true, c.edges.writer(i, c.counters)).run)
 	}
 	goroutines.Go(func() { c.resolver.run(ctx) })
-	goroutines.Go(func() { c.resolver.lookUp(ctx) })
+	for range dnsQuestions {
+		goroutines.Go(func() { c.resolver.lookUp(ctx) })
+	}
 	if c.lookout != nil {
 		goroutines.Go(func() { c.lookout.watch(ctx) })
 		goroutines.Go(func() { c.lookout.run(ctx) })

@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"strings"
 
 	"github.com/culvert-vpn/culvert/ike"
@@ -31,6 +33,9 @@ type options struct {
 	events         func(ike.Event)
 	ready          func()
 	control        string
+	reload         func(context.Context) (Reloaded, error)
+	// lookup asks the DNS; nil: as usual.
+	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
 func defaults() options {
@@ -98,6 +103,12 @@ func WithPortableTUN() Option { return func(o *options) { o.portable = true } }
 
 // WithoutOffload exchanges single packets with the TUN device, where superpackets would be possible.
 func WithoutOffload() Option { return func(o *options) { o.withoutOffload = true } }
+
+// WithReload has f called when a client of the control protocol wants the configuration loaded again. f is expected to read it
+// and to call Gateway.Reload.
+func WithReload(f func(context.Context) (Reloaded, error)) Option {
+	return func(o *options) { o.reload = f }
+}
 
 // WithControl serves the control protocol on a Unix socket, which only root may use. See Client.
 func WithControl(path string) Option { return func(o *options) { o.control = path } }

@@ -3,6 +3,7 @@ package gateway
 import (
 	"math"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"github.com/culvert-vpn/culvert/config"
@@ -26,25 +27,70 @@ type policies struct {
 // newPolicies enters the traffic of every configured child, as far as it is known before the child is up: `dynamic` may
 // stand for any address then.
 func newPolicies(d *datapath, conns []*ike.Connection, shunts ...config.Shunt) *policies {
-	p := &policies{datapath: d, byConfig: make(map[*ike.Child]*kept), changed: true}
+	p := &policies{datapath: d, byConfig: make(map[*ike.Child]*kept)}
+	p.configure(conns, shunts)
+	return p
+}
+
+// configure enters the traffic of these connections and shunts instead of that of former ones. What is carried by an SA stays as
+// long as the SA.
+func (p *policies) configure(conns []*ike.Connection, shunts []config.Shunt) {
+	former, known := p.flows, p.byConfig
+	for _, f := range former {
+		f.configured = false
+	}
+	p.flows, p.children, p.byConfig, p.changed = nil, nil, make(map[*ike.Child]*kept), true
 	for _, conn := range conns {
 		for _, cfg := range conn.Children {
-			k := &kept{conn: conn, cfg: cfg}
+			k := known[cfg]
+			if k == nil {
+				k = &kept{conn: conn, cfg: cfg, ask: ike.Acquire{Conn: conn.Name, Child: cfg.Name}}
+			}
 			p.children = append(p.children, k)
 			p.byConfig[cfg] = k
 			local, remote := ts.Resolve(cfg.LocalTS, only(conn.LocalAddrs)...), ts.Resolve(cfg.RemoteTS, only(conn.RemoteAddrs)...)
-			if len(local) > 0 && len(remote) > 0 {
-				p.flows = append(p.flows, &flow{child: k, local: local, remote: remote, configured: true})
+			if len(local) == 0 || len(remote) == 0 {
+				continue
 			}
+			f := findFlow(former, k, local, remote)
+			if f == nil {
+				f = &flow{child: k, local: local, remote: remote}
+			}
+			f.configured = true
+			p.flows = append(p.flows, f)
+		}
+	}
+	for _, f := range former {
+		if !f.configured && len(f.stack) > 0 {
+			p.flows = append(p.flows, f)
 		}
 	}
 	p.linkBackups()
-	for _, cfg := range shunts {
+	p.configureShunts(shunts)
+}
+
+// configureShunts enters the shunts. Those that are the same go on counting.
+func (p *policies) configureShunts(list []config.Shunt) {
+	former := p.shunts
+	p.shunts = nil
+	for _, cfg := range list {
 		s := &shunt{cfg: cfg}
+		if i := slices.IndexFunc(former, func(old *shunt) bool { return reflect.DeepEqual(old.cfg, cfg) }); i >= 0 {
+			s = former[i]
+		}
 		p.shunts = append(p.shunts, s)
 		p.flows = append(p.flows, &flow{shunt: s, local: cfg.Local, remote: cfg.Remote, configured: true})
 	}
-	return p
+}
+
+// findFlow returns the flow of a child with these selectors, or nil.
+func findFlow(list []*flow, k *kept, local, remote []ts.Selector) *flow {
+	for _, f := range list {
+		if f.child == k && slices.Equal(f.local, local) && slices.Equal(f.remote, remote) {
+			return f
+		}
+	}
+	return nil
 }
 
 // only returns the address that a list of addresses leaves no choice but to use, if there is one.
@@ -55,17 +101,26 @@ func only(list []netip.Prefix) []netip.Addr {
 	return nil
 }
 
-// linkBackups chains the configured flows with equal selectors, in the order in which the table prefers them.
+// linkBackups chains the configured flows with equal selectors, in the order in which the table prefers them. Behind each comes what
+// its own child had before, if that covers it: it goes on until it is replaced.
 func (p *policies) linkBackups() {
-	order := slices.Clone(p.flows)
+	order := slices.DeleteFunc(slices.Clone(p.flows), func(f *flow) bool { return !f.configured })
 	slices.SortStableFunc(order, func(a, b *flow) int { return b.child.cfg.Priority - a.child.cfg.Priority })
 	for i, f := range order {
+		var next *flow
 		for _, g := range order[i+1:] {
 			if slices.Equal(f.local, g.local) && slices.Equal(f.remote, g.remote) {
-				f.next = g
+				next = g
 				break
 			}
 		}
+		for _, old := range p.flows {
+			if !old.configured && old.child == f.child && ts.Subset(f.local, old.local) && ts.Subset(f.remote, old.remote) {
+				old.next.Store(next)
+				next = old
+			}
+		}
+		f.next.Store(next)
 	}
 }
 
@@ -75,15 +130,12 @@ func (p *policies) add(cfg *ike.Child, local, remote []ts.Selector, sa *outbound
 	if k == nil {
 		return
 	}
-	i := slices.IndexFunc(p.flows, func(f *flow) bool {
-		return f.child == k && slices.Equal(f.local, local) && slices.Equal(f.remote, remote)
-	})
-	if i < 0 {
-		i = len(p.flows)
-		p.flows = append(p.flows, &flow{child: k, local: local, remote: remote})
+	f := findFlow(p.flows, k, local, remote)
+	if f == nil {
+		f = &flow{child: k, local: local, remote: remote}
+		p.flows = append(p.flows, f)
 		p.changed = true
 	}
-	f := p.flows[i]
 	f.stack = append(f.stack, sa)
 	f.current.Store(sa)
 	sa.flow = f

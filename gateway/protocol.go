@@ -14,7 +14,7 @@ const DefaultControl = "/run/culvert/control"
 
 // Request asks for something.
 type Request struct {
-	// Cmd is "status", "up", "down", "rekey" or "version".
+	// Cmd is "status", "up", "down", "rekey", "reload" or "version".
 	Cmd string `json:"cmd"`
 	// Conn and Child name what up, down and rekey are about; without Child it is all of the connection.
 	Conn  string `json:"conn,omitempty"`
@@ -33,11 +33,14 @@ const (
 type Reply struct {
 	Event   *EventInfo `json:"event,omitempty"`
 	Status  *Status    `json:"status,omitempty"`
+	Reload  *Reloaded  `json:"reload,omitempty"`
 	Version string     `json:"version,omitempty"`
 	// Done is set in the last line, together with Error and Remedy if the request has failed.
 	Done   bool   `json:"done,omitempty"`
 	Error  string `json:"error,omitempty"`
 	Remedy string `json:"remedy,omitempty"`
+	// Config are the errors of a configuration that was not accepted, each with its place in front.
+	Config []string `json:"config,omitempty"`
 }
 
 // EventInfo is an ike.Event in words.

@@ -13,51 +13,58 @@ import (
 	"github.com/culvert-vpn/culvert/natt"
 )
 
-// resolver finds the ways to peers. Two goroutines do it: one asks the DNS, which may take its time, the other asks the
-// host, so that a name server that is down holds up only those peers that are known by name.
+// resolver finds the ways to peers. One goroutine asks the host, a few others the DNS, which may take its time: a name server that
+// is down holds up only those peers that are known by name, and one name that is not answered for none but itself.
 type resolver struct {
-	host  Host
-	dns   *net.Resolver
-	edges *edges
+	host Host
+	// lookup asks the DNS.
+	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	edges  *edges
 	// answer runs something on the control goroutine.
 	answer func(func(*control))
 
-	dials chan *ike.Connection // room for every connection, each of which waits for one answer at a time
-	names chan *ike.Connection // as well
-	found chan addresses
-	ways  chan netip.Addr
+	// dials and names are what waits for the host and for the DNS: each connection once.
+	dials, names *queue[ike.Connection]
+	found        chan addresses
+	ways         chan netip.Addr
 	// calls counts the calls of each connection, so that the addresses of a name take turns.
-	calls map[*ike.Connection]int
+	calls map[string]int
 }
 
 // addresses is what the DNS says.
 type addresses struct {
-	conn *ike.Connection
+	conn ike.Connection
 	list []netip.Addr
 	err  error
 }
 
 const (
 	dnsTimeout = 10 * time.Second
+	// dnsQuestions is how many names are asked for at a time.
+	dnsQuestions = 8
 	// waysLane is how many peers wait for their path MTU. More go without: the default is used.
 	waysLane = 64
 )
 
-func newResolver(host Host, e *edges, connections int, answer func(func(*control))) *resolver {
-	dns := net.DefaultResolver
-	if host != nil {
-		dns = markedDNS()
-	}
-	return &resolver{
-		host: host, dns: dns, edges: e, answer: answer,
-		dials: make(chan *ike.Connection, connections), names: make(chan *ike.Connection, connections),
+func newResolver(o *options, e *edges, answer func(func(*control))) *resolver {
+	r := &resolver{
+		host: o.host, lookup: o.lookup, edges: e, answer: answer,
+		dials: newQueue[ike.Connection](), names: newQueue[ike.Connection](),
 		found: make(chan addresses), ways: make(chan netip.Addr, waysLane),
-		calls: make(map[*ike.Connection]int),
+		calls: make(map[string]int),
 	}
+	switch {
+	case r.lookup != nil:
+	case r.host != nil:
+		r.lookup = markedDNS().LookupNetIP
+	default:
+		r.lookup = net.DefaultResolver.LookupNetIP
+	}
+	return r
 }
 
-// dial asks for the path to a connection's peer.
-func (r *resolver) dial(c *ike.Connection) { r.dials <- c }
+// dial asks for the path to a connection's peer, as the connection is now: a new configuration may change it.
+func (r *resolver) dial(c *ike.Connection) { r.dials.put(*c) }
 
 // way asks for the path MTU toward an address, if that is not too much to ask.
 func (r *resolver) way(remote netip.Addr) {
@@ -70,21 +77,25 @@ func (r *resolver) way(remote netip.Addr) {
 	}
 }
 
-// lookUp is the goroutine that asks the DNS.
+// lookUp is what each goroutine does that asks the DNS.
 func (r *resolver) lookUp(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case c := <-r.names:
-			asking, cancel := context.WithTimeout(ctx, dnsTimeout)
-			list, err := r.dns.LookupNetIP(asking, "ip", c.RemoteHost)
-			cancel()
-			select {
-			case <-ctx.Done():
-				return
-			case r.found <- addresses{conn: c, list: list, err: err}:
-			}
+		case <-r.names.some:
+		}
+		c, ok := r.names.take()
+		if !ok {
+			continue
+		}
+		asking, cancel := context.WithTimeout(ctx, dnsTimeout)
+		list, err := r.lookup(asking, "ip", c.RemoteHost)
+		cancel()
+		select {
+		case <-ctx.Done():
+			return
+		case r.found <- addresses{conn: c, list: list, err: err}:
 		}
 	}
 }
@@ -95,11 +106,15 @@ func (r *resolver) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case c := <-r.dials:
+		case <-r.dials.some:
+			c, ok := r.dials.take()
+			if !ok {
+				continue
+			}
 			if a, err := netip.ParseAddr(c.RemoteHost); err == nil {
 				r.resolve(addresses{conn: c, list: []netip.Addr{a}})
 			} else {
-				r.names <- c
+				r.names.put(c)
 			}
 		case a := <-r.found:
 			r.resolve(a)
@@ -143,11 +158,11 @@ func (r *resolver) choose(a addresses) (path natt.Path, mtu int, err error) {
 	if len(a.list) == 0 {
 		return path, 0, fmt.Errorf("the name %q has no address", a.conn.RemoteHost)
 	}
-	turn := r.calls[a.conn] % len(a.list)
-	r.calls[a.conn]++
+	turn := r.calls[a.conn.Name] % len(a.list)
+	r.calls[a.conn.Name]++
 	for _, remote := range slices.Concat(a.list[turn:], a.list[:turn]) {
 		var thisErr error
-		if path, mtu, thisErr = r.pathTo(a.conn, remote.Unmap()); thisErr == nil {
+		if path, mtu, thisErr = r.pathTo(&a.conn, remote.Unmap()); thisErr == nil {
 			return path, mtu, nil
 		}
 		if err == nil {

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/culvert-vpn/culvert/config"
 	"github.com/culvert-vpn/culvert/ike"
 )
 
@@ -161,6 +162,13 @@ func (s *server) client(ctx context.Context, conn *net.UnixConn) {
 		if errors.As(err, &failed) {
 			last.Error, last.Remedy = failed.Event.Text, failed.Event.Remedy
 		}
+		var bad config.Errors
+		if errors.As(err, &bad) {
+			last.Error = "the configuration is not accepted; the former one stays in effect"
+			for _, e := range bad {
+				last.Config = append(last.Config, e.Error())
+			}
+		}
 	}
 	_ = reply(last)
 }
@@ -197,6 +205,15 @@ func (s *server) answer(ctx context.Context, r Request, reply func(Reply) error)
 		return reply(Reply{Status: &status})
 	case "version":
 		return reply(Reply{Version: Version()})
+	case "reload":
+		if s.gateway.options.reload == nil {
+			return errors.New("this gateway has no configuration that it could load again")
+		}
+		r, err := s.gateway.options.reload(ctx)
+		if err != nil {
+			return err
+		}
+		return reply(Reply{Reload: &r})
 	case "up":
 		return s.gateway.Up(ctx, r.Conn, r.Child, progress)
 	case "down":
@@ -256,7 +273,7 @@ func (c Client) Do(ctx context.Context, r Request, each func(Reply)) error {
 		}
 		if reply.Done {
 			if reply.Error != "" {
-				return &RequestError{Text: reply.Error, Remedy: reply.Remedy}
+				return &RequestError{Text: reply.Error, Remedy: reply.Remedy, Config: reply.Config}
 			}
 			return nil
 		}
@@ -278,7 +295,11 @@ func (c Client) Status(ctx context.Context) (Status, error) {
 }
 
 // RequestError is why a request has failed.
-type RequestError struct{ Text, Remedy string }
+type RequestError struct {
+	Text, Remedy string
+	// Config are the errors of a configuration that was not accepted, each with its place in front.
+	Config []string
+}
 
 // Error is the text and the remedy.
 func (e *RequestError) Error() string { return strings.TrimSuffix(e.Text+"; "+e.Remedy, "; ") }

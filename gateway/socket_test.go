@@ -233,7 +233,7 @@ func TestResolverAddresses(t *testing.T) {
 	defer finish(t, s)
 	edges := &edges{conns: *s.g.options.conns}
 	conn := *s.g.cfg.Connections[0]
-	r := newResolver(&fakeHost{local: addrB, mtu: 1400}, edges, 1, nil)
+	r := newResolver(&options{host: &fakeHost{local: addrB, mtu: 1400}}, edges, nil)
 	list := []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}
 
 	path, _, err := r.pathTo(&conn, addrA)
@@ -247,7 +247,7 @@ func TestResolverAddresses(t *testing.T) {
 	conn.LocalAddrs = nil
 	var got []string
 	for range 3 {
-		path, mtu, err := r.choose(addresses{conn: &conn, list: list})
+		path, mtu, err := r.choose(addresses{conn: conn, list: list})
 		if err != nil || mtu != 1400 || path.Local != netip.AddrPortFrom(addrB, 500) {
 			t.Fatalf("%v, %d, %v", path, mtu, err)
 		}
@@ -256,10 +256,10 @@ func TestResolverAddresses(t *testing.T) {
 	if text := strings.Join(got, " "); text != "192.0.2.1 192.0.2.1 192.0.2.2" {
 		t.Errorf("the addresses of a name take turns so: %s", text)
 	}
-	if _, _, err := r.choose(addresses{conn: &conn, list: list[:1]}); err == nil || !strings.Contains(err.Error(), "no IPv6 socket") {
+	if _, _, err := r.choose(addresses{conn: conn, list: list[:1]}); err == nil || !strings.Contains(err.Error(), "no IPv6 socket") {
 		t.Errorf("without a socket: %v", err)
 	}
-	if _, _, err := r.choose(addresses{conn: &conn}); err == nil {
+	if _, _, err := r.choose(addresses{conn: conn}); err == nil {
 		t.Error("a name without an address is resolved")
 	}
 	conn.RemotePort = 4501

@@ -3,7 +3,10 @@ package ike
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/culvert-vpn/culvert/suite"
@@ -92,4 +95,33 @@ func TestDifferencesByMeaning(t *testing.T) {
 	if list := a.Differences(&b); fmt.Sprint(list) != "[{remote_addrs set up anew}]" {
 		t.Errorf("a key is named twice, or not: %v", list)
 	}
+}
+
+// TestReloadTable: what the manual promises of each key is what happens.
+func TestReloadTable(t *testing.T) {
+	manual, err := os.ReadFile("../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := map[Impact]string{
+		InPlace: "In effect at once", RekeyChild: "The Child SA is rekeyed", ReplaceChild: "A new Child SA is negotiated",
+		RekeyIKE: "The IKE SA is rekeyed", Reauthenticate: "A new IKE SA is set up",
+	}
+	for impact, text := range words {
+		row := fmt.Sprintf("| %s | %s | %s |\n", text, keysOf(connectionFacets, impact), keysOf(childFacets, impact))
+		if !strings.Contains(string(manual), row) {
+			t.Errorf("docs/configuration.md does not say\n%s", row)
+		}
+	}
+}
+
+// keysOf lists the keys whose change has an impact, as the manual does.
+func keysOf[T any](facets []facet[T], impact Impact) string {
+	var keys []string
+	for _, f := range facets {
+		if key := "`" + f.key + "`"; f.impact == impact && !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	return strings.Join(keys, ", ")
 }

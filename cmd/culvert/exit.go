@@ -27,8 +27,8 @@ func newExitCodes() *cobra.Command {
 
   0  Everything is fine.
   1  What was asked for did not succeed; the reason is on the standard error.
-  2  The configuration is not accepted; all its errors are on the standard error.
-  3  No daemon is running (status, up, down, rekey).
+  2  The configuration is not accepted; all its errors are on the standard error. After reload the former one is in effect.
+  3  No daemon is running (status, up, down, rekey, reload).
   4  The command line is not understood.`,
 	}
 }

@@ -31,7 +31,7 @@ To see it work on this machine, without any configuration:  sudo culvert demo`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%v; see %q", err, cmd.CommandPath()+" --help")
 	})
-	root.AddCommand(newRun(), newCheck(), newStatus(), newUp(), newDown(), newRekey(), newDemo(), newVersion(), newExitCodes())
+	root.AddCommand(newRun(), newCheck(), newStatus(), newUp(), newDown(), newRekey(), newReload(), newDemo(), newVersion(), newExitCodes())
 	return root
 }
 

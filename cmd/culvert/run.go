@@ -33,7 +33,7 @@ func newRun() *cobra.Command {
 		Use:   "run",
 		Short: "Run the daemon in the foreground",
 		Long: `Run the gateway until SIGTERM or SIGINT. Then every peer is told, and device and routes are removed; a second signal ends
-the process at once. The daemon needs CAP_NET_ADMIN, CAP_NET_BIND_SERVICE for the UDP ports 500 and 4500, and /dev/net/tun.
+the process at once. SIGHUP has it load its configuration again, as "culvert reload" does. The daemon needs CAP_NET_ADMIN, CAP_NET_BIND_SERVICE for the UDP ports 500 and 4500, and /dev/net/tun.
 
 Under systemd it says when it is ready (Type=notify) and serves the watchdog.`,
 		Example: `  culvert run
@@ -68,7 +68,9 @@ func runDaemon(flags runFlags, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer conf.Secrets.Wipe()
+	loader := &reloader{path: flags.config, log: log, conf: conf}
+	defer loader.wipe()
+	hangups := hangups()
 	options, closeAll, err := flags.options(log)
 	if err != nil {
 		return err
@@ -82,12 +84,14 @@ func runDaemon(flags runFlags, stderr io.Writer) error {
 	defer stop()
 	ready := gateway.WithReady(func() {
 		log.Info("ready", "version", version(), "connections", len(conf.Connections), "control", flags.control)
-		tell(log, daemon.SdNotifyReady)
+		tellReady(log)
 	})
-	g, err := gateway.New(*conf, append(options, ready)...)
+	g, err := gateway.New(*conf, append(options, ready, gateway.WithReload(loader.reload))...)
 	if err != nil {
 		return err
 	}
+	loader.gateway = g
+	go loader.onHangup(ctx, hangups)
 	go func() {
 		<-ctx.Done()
 		tell(log, daemon.SdNotifyStopping)

@@ -74,8 +74,29 @@ func TestRun(t *testing.T) {
 		t.Errorf("a second daemon: exit code %d\n%s", code, second.said.String())
 	}
 
+	lab.Must(t, os.WriteFile(conf, []byte(strings.Replace(demo.ConfigB, "10.103.0.0/24", "10.105.0.0/24", 1)), 0o600))
 	lab.Must(t, p.handle.Signal(syscall.SIGHUP))
-	p.await("restart the daemon")
+	manager.await("RELOADING=1")
+	manager.await("READY=1")
+	p.await("changed (remote_ts), negotiated anew")
+	if code, stdout, stderr := culvert("reload", "--control", control); code != exitFine || strings.Count(stdout, ": unchanged\n") != 2 {
+		t.Errorf("reload: exit code %d: %s%s", code, stdout, stderr)
+	}
+	lab.Must(t, os.WriteFile(conf, []byte("connections {\n  x {\n    nonsense = 1\n  }\n}\n"), 0o600))
+	code, stdout, stderr := culvert("reload", "--control", control)
+	_, _, checked := culvert("check", conf)
+	for line := range strings.SplitSeq(checked, "\n") {
+		if strings.Contains(line, ".conf:") && !strings.Contains(line, "warning") && !strings.Contains(stderr, line+"\n") {
+			t.Errorf("reload of a broken file says\n%s\nwithout\n%s", stderr, line)
+		}
+	}
+	if code != exitConfig || stdout != "" || !strings.Contains(stderr, ":3:5: unknown key") {
+		t.Errorf("reload of a broken file: exit code %d: %s%s", code, stdout, stderr)
+	}
+	manager.await("READY=1")
+	if _, stdout, _ := culvert("status", "--control", control); !strings.Contains(stdout, "10.105.0.0/24") {
+		t.Errorf("a broken file changes something:\n%s", stdout)
+	}
 	lab.Must(t, p.handle.Signal(syscall.SIGTERM))
 	manager.await("STOPPING=1")
 	if code := p.exit(); code != exitFine {

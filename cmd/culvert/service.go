@@ -15,6 +15,14 @@ func tell(log *slog.Logger, state string) {
 	}
 }
 
+// tellReloading says that the configuration is being loaded, and since when (sd_notify(3)); tellReady that this is done, or that the
+// daemon is up.
+func tellReloading(log *slog.Logger) {
+	tell(log, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
+}
+
+func tellReady(log *slog.Logger) { tell(log, daemon.SdNotifyReady) }
+
 // watchdog tells the service manager, twice as often as it wants, that the daemon is alive, until ctx ends. alive returns
 // when the daemon has answered; one that never does is restarted.
 func watchdog(ctx context.Context, log *slog.Logger, alive func()) {

@@ -17,7 +17,7 @@ const patience = 5 * time.Second
 func untilSignal(log *slog.Logger, exit func(code int)) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	over := make(chan struct{})
 	go func() {
 		var late <-chan time.Time
@@ -30,8 +30,6 @@ func untilSignal(log *slog.Logger, exit func(code int)) (ctx context.Context, st
 				exit(exitFailed)
 			case s := <-signals:
 				switch {
-				case s == syscall.SIGHUP:
-					log.Warn("the configuration is not reloaded: restart the daemon to put a new one into effect")
 				case ctx.Err() != nil:
 					log.Warn("second signal: the daemon ends at once", "signal", s.String())
 					exit(exitFailed)
@@ -48,4 +46,11 @@ func untilSignal(log *slog.Logger, exit func(code int)) (ctx context.Context, st
 		close(over)
 		cancel()
 	}
+}
+
+// hangups returns what each SIGHUP from now on can be heard by; several at once are one.
+func hangups() <-chan os.Signal {
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGHUP)
+	return heard
 }
