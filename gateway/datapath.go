@@ -91,13 +91,15 @@ type kept struct {
 const askAgain = int64(time.Second)
 
 // acquire tells the control loop, not too often, that a packet wants a child that is not up.
-func (d *datapath) acquire(k *kept) {
+func (d *datapath) acquire(k *kept, p *ts.Packet) {
 	k.noSA.Add(1)
 	now, last := d.now(), k.asked.Load()
 	if last != 0 && now-last < askAgain || !k.asked.CompareAndSwap(last, now) {
 		return
 	}
-	if !d.mail.tell(k.ask) {
+	ask := k.ask
+	ask.Packet = *p
+	if !d.mail.tell(ask) {
 		k.asked.Store(0)
 	}
 }

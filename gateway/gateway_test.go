@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
@@ -352,4 +353,34 @@ func TestOrdersAreChecked(t *testing.T) {
 		}
 		finish(t, s)
 	})
+}
+
+// A peer that has several policies for what is one here gives several Child SAs, of which each packet takes its own (RFC 7296 2.9): at
+// once if the child is kept up, else as packets ask.
+func TestParts(t *testing.T) {
+	for _, start := range []string{"start", "trap"} {
+		synctest.Test(t, func(t *testing.T) {
+			divided := replace(confA, "local_ts = 10.103.0.0/24", "local_ts = 10.103.0.0/25", "children {", `children {
+				upper {
+					local_ts = 10.103.0.128/25
+					remote_ts = 10.104.0.0/24
+				}`)
+			a, b, _ := pair(t, divided, replace(confB, "start_action = start", "start_action = "+start+"\ninactivity = 0"))
+			upper := netip.MustParseAddr("10.103.0.200")
+			for _, to := range []netip.Addr{hostA, upper} {
+				packet := ping(hostB, to, "to a half")
+				for range 5 {
+					b.send(packet)
+					time.Sleep(2 * time.Second)
+				}
+				if got := a.received(); len(got) == 0 || !bytes.Equal(got[len(got)-1], packet) {
+					t.Fatalf("start_action = %s: to %v arrived %x; %+v", start, to, got, b.g.Status())
+				}
+			}
+			if n := len(b.g.Status().Connections[0].IKE[0].Children); n != 2 {
+				t.Errorf("start_action = %s: %d Child SAs", start, n)
+			}
+			finish(t, b, a)
+		})
+	}
 }

@@ -78,7 +78,7 @@ func (f *outboundLoop) forward(s tun.Super) {
 	sa := flow.carrier()
 	if sa == nil {
 		f.counters.drop(DropNoSA)
-		f.acquire(flow.child)
+		f.acquire(flow.child, &p)
 		return
 	}
 	r := sa.route.Load()

@@ -40,7 +40,7 @@ func (sa *ikeSA) sendAuth(child *Child, signed, signedByPeer []byte) {
 	s := &expectAuthReply{signedByPeer: signedByPeer}
 	payloads = append(payloads, sa.configRequest()...)
 	if child != nil {
-		offer, err := sa.newOffer(child, sa.trafficOf(child), false, 0)
+		offer, err := sa.newOffer(child, sa.end.keeperOf(conn).ask(sa, child), false, 0)
 		if err != nil {
 			sa.fail(err.Error(), "")
 			return

@@ -30,6 +30,9 @@ type childSA struct {
 	nonceMin      []byte
 	mode          Mode
 	original      Original
+	// more: the peer would allow, in another Child SA, what this one does not carry of what was asked.
+	more  bool
+	asked traffic
 	// tfc is how far packets are padded (Child.TFCPadding), 0 if the peer does not take it.
 	tfc int
 	// activity tells whether it is used.

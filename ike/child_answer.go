@@ -32,7 +32,7 @@ func (sa *ikeSA) answerNewChild(c *content) []wire.Payload {
 	if child == nil {
 		return payloads
 	}
-	if x, ok := find(sa, func(x *childExchange) bool { return x.old == nil && x.cfg == child.cfg }); ok {
+	if x, ok := find(sa, func(x *childExchange) bool { return x.old == nil && x.cfg == child.cfg && x.isFor(child) }); ok {
 		x.theirs = child
 	}
 	child.event(ChildUp, child.traffic(), "")

@@ -136,7 +136,7 @@ func (o *childOffer) accept(sa *ikeSA, c *content, in keyInput) (*childSA, child
 	}
 	child := &childSA{
 		cfg: o.cfg, in: o.spi, out: out, proposal: p.Proposal, local: agreed.local, remote: agreed.remote, nonceMin: lowest(in.nonceI, in.nonceR),
-		mode: agreed.mode, original: agreed.original, tfc: c.tfcPadding(o.cfg, agreed.mode),
+		mode: agreed.mode, original: agreed.original, tfc: c.tfcPadding(o.cfg, agreed.mode), more: agreed.more, asked: o.asked,
 	}
 	o.spi = 0
 	o.release(sa)
@@ -175,6 +175,9 @@ func (o *childOffer) finishAuth(sa *ikeSA, c *content) {
 	k := sa.end.keeperOf(sa.conn)
 	if r := c.refusal(); r != nil {
 		o.release(sa)
+		if r.Kind == wire.SINGLE_PAIR_REQUIRED && k.wantPairs(sa, o.cfg) {
+			return
+		}
 		k.childFailed(sa, o.cfg, "the peer refuses: "+r.Kind.String(), remedyOf(r.Kind))
 		return
 	}
@@ -196,6 +199,7 @@ func (o *childOffer) finishAuth(sa *ikeSA, c *content) {
 	}
 	sa.newChild(child, keys, true, false)
 	child.announce()
+	k.entered(sa, nil, child)
 }
 
 // disown deletes at the peer what we could not accept of its answer.
@@ -230,6 +234,8 @@ type childExchange struct {
 	tries int
 	// theirs is what the peer negotiated meanwhile: the successor of old or, without old, a child of the same policy.
 	theirs *childSA
+	// part is what a further child of the policy is for, nil if it is for all of it.
+	part *part
 	// closed are SPIs that the peer deleted although we know no child of theirs yet.
 	closed []uint32
 }
@@ -254,7 +260,7 @@ func (x *childExchange) request(sa *ikeSA) ([]wire.Payload, bool) {
 		return nil, false
 	}
 	var err error
-	if x.offer, err = sa.newOffer(x.cfg, sa.trafficOf(x.cfg), true, x.group); err != nil {
+	if x.offer, err = sa.newOffer(x.cfg, x.traffic(sa), true, x.group); err != nil {
 		sa.end.keeperOf(sa.conn).childFailed(sa, x.cfg, err.Error(), "")
 		return nil, false
 	}
@@ -273,7 +279,27 @@ func (x *childExchange) needed(sa *ikeSA) bool {
 		return !x.old.gone && !x.old.deleting && !x.old.isReplaced()
 	}
 	k := sa.end.keeperOf(sa.conn)
-	return k.keptOf(x.cfg) != nil && !k.isHeld(x.cfg) && !k.hasChild(x.cfg)
+	if k.keptOf(x.cfg) == nil || k.isHeld(x.cfg) {
+		return false
+	}
+	if x.part != nil {
+		return x.part.needed(k, x.cfg)
+	}
+	return !k.hasChild(x.cfg)
+}
+
+// traffic is what is asked for: for a successor at least what the old one carries (RFC 7296 2.9.2).
+func (x *childExchange) traffic(sa *ikeSA) traffic {
+	k := sa.end.keeperOf(sa.conn)
+	switch {
+	case x.part != nil:
+		return x.part.traffic
+	case x.old == nil:
+		return k.ask(sa, x.cfg)
+	case len(k.living(x.cfg)) > 1:
+		return x.old.carries()
+	}
+	return sa.trafficOf(x.cfg)
 }
 
 // abandon: the keeper waited for what comes of the exchange.
@@ -359,6 +385,7 @@ func (x *childExchange) enter(sa *ikeSA, child *childSA, keys childKeys) {
 	sa.newChild(child, keys, true, false)
 	child.announce()
 	if x.theirs == nil {
+		sa.end.keeperOf(sa.conn).entered(sa, x.part, child)
 		return
 	}
 	// Theirs may have been rekeyed since; it is judged by the nonces of the collision.
@@ -410,6 +437,9 @@ func (x *childExchange) refused(sa *ikeSA, r *wire.Notify) {
 			sa.end.keeperOf(sa.conn).want(x.cfg)
 		}
 	case x.old != nil && x.old.gone:
+	case r.Kind == wire.SINGLE_PAIR_REQUIRED && x.old == nil && sa.end.keeperOf(sa.conn).wantPairs(sa, x.cfg):
+	case x.part != nil:
+		sa.end.keeperOf(sa.conn).partRefused(sa, x, r.Kind)
 	default:
 		sa.end.keeperOf(sa.conn).childFailed(sa, x.cfg, "the peer refuses: "+r.Kind.String(), remedyOf(r.Kind))
 		x.retryRekey(sa)

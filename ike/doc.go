@@ -23,6 +23,9 @@
 //
 // Where the two ends are may change (mobike*.go, RFC 4555): one of them decides, the other one follows when it has a proof.
 //
+// What a Child SA is to carry, and how its selectors are agreed upon, is in traffic.go; that the peer may want several for one policy, in
+// parts.go; when nobody uses one, in activity.go.
+//
 // The window of an IKE SA numbers the messages, repeats what is unanswered (window.go) and answers what is repeated (inbox.go). A
 // connection's keeper (keeper.go) decides what should be up and when to try again. When the configuration changes (reconfigure.go),
 // it keeps what is the same, and replaces what is outdated before that is closed.

@@ -90,7 +90,7 @@ func (e *Endpoint) Handle(now time.Time, in Input) []Effect {
 	case Rekey:
 		e.eachKeeper(in.Conn, func(k *keeper) { k.rekey(in.Child) })
 	case Acquire:
-		e.eachKeeper(in.Conn, func(k *keeper) { k.acquire(in.Child) })
+		e.eachKeeper(in.Conn, func(k *keeper) { k.acquire(in.Child, in.Packet) })
 	case Resolved:
 		e.eachKeeper(in.Conn, func(k *keeper) { k.resolved(in) })
 	case Expiring:

@@ -5,6 +5,7 @@ import (
 
 	"github.com/culvert-vpn/culvert/natt"
 	"github.com/culvert-vpn/culvert/psk"
+	"github.com/culvert-vpn/culvert/ts"
 )
 
 // Input is something that happened, for Handle.
@@ -37,8 +38,11 @@ type Resolved struct {
 	Err  error
 }
 
-// Acquire says that a packet asked for a child that is not up.
-type Acquire struct{ Conn, Child string }
+// Acquire says that a packet asked for a child, of which no Child SA carries it. Packet may be zero.
+type Acquire struct {
+	Conn, Child string
+	Packet      ts.Packet
+}
 
 // Expiring says that a Child SA reached a limit of bytes or packets. SPI is its inbound SPI whichever direction
 // reached the limit; Hard that nothing more can be carried.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/culvert-vpn/culvert/ts"
 )
 
 const (
@@ -46,6 +48,9 @@ type keptChild struct {
 	keep, once, held bool
 	attempts         int
 	notYet           time.Time
+	// trigger is the packet that asked for it; the zero one has no addresses.
+	trigger  ts.Packet
+	division division
 }
 
 func newKeeper(e *Endpoint, c *Connection) *keeper {
@@ -100,6 +105,7 @@ func (k *keeper) plan() {
 		switch {
 		case k.hasChild(c.cfg):
 			c.once, c.attempts, c.notYet = false, 0, zeroTime
+		case sa != nil && c.division.pairs: // each is asked for by its packets
 		case c.keep || c.once:
 			missing = append(missing, c)
 		}
@@ -256,14 +262,23 @@ func (k *keeper) initiate(child string) {
 	k.named(child, func(c *keptChild) {
 		c.held, c.keep, c.once = false, c.cfg.KeepUp(), true
 		c.attempts, c.notYet = 0, zeroTime
+		c.trigger, c.division = ts.Packet{}, division{}
 	})
 	k.changed()
 }
 
 // acquire brings a child up because a packet asks for it.
-func (k *keeper) acquire(child string) {
+func (k *keeper) acquire(child string, p ts.Packet) {
 	k.named(child, func(c *keptChild) {
-		if !c.held && c.cfg.StartAction != None && !c.once {
+		if c.held || c.cfg.StartAction == None {
+			return
+		}
+		c.trigger = p
+		if sa := k.current(); sa != nil && c.division.wanted() {
+			k.acquirePart(sa, c)
+			return
+		}
+		if !c.once {
 			c.keep, c.once = c.cfg.KeepUp(), true
 			k.changed()
 		}

@@ -40,7 +40,7 @@ func (sa *ikeSA) choosePolicy(asked traffic, policies []*Child) (best *Child, na
 		}
 		fit := 1
 		switch first := (traffic{local: asked.local[:1], remote: asked.remote[:1]}); {
-		case slices.Equal(t.local, asked.local) && slices.Equal(t.remote, asked.remote):
+		case asked.within(t):
 			fit = 3
 		case first.within(t):
 			fit = 2
@@ -69,11 +69,18 @@ func (sa *ikeSA) explainSelectors(policies []*Child) string {
 // between narrows the traffic of a policy to that of the two ends of the IKE SA, which is what transport mode can carry (RFC 7296
 // 2.23.1). ok is false if nothing is left.
 func (sa *ikeSA) between(t traffic) (narrowed traffic, ok bool) {
-	ends := traffic{
-		local:  []ts.Selector{ts.FromAddr(sa.path.Local.Addr())},
-		remote: []ts.Selector{ts.FromAddr(sa.path.Remote.Addr())},
+	narrowed = traffic{local: onlyAt(t.local, sa.path.Local.Addr()), remote: onlyAt(t.remote, sa.path.Remote.Addr())}
+	return narrowed, len(narrowed.local) > 0 && len(narrowed.remote) > 0
+}
+
+// onlyAt is what the selectors say of one address, in their order.
+func onlyAt(list []ts.Selector, addr netip.Addr) (at []ts.Selector) {
+	for _, s := range list {
+		if both, ok := s.Intersect(ts.FromAddr(addr)); ok && !slices.Contains(at, both) {
+			at = append(at, both)
+		}
 	}
-	return t.narrow(ends)
+	return at
 }
 
 // seenHere puts the addresses that we see in the place of those that the peer named, where a NAT has changed them. ok is false

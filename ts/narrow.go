@@ -49,6 +49,40 @@ func merge(list []Selector, s Selector) []Selector {
 	return append(list, s)
 }
 
+// Subtract returns what is left of list without the addresses that minus selects: a selector loses those addresses whose packets
+// are all selected by one of minus, and is cut in two where they lie in its middle. Never more than MaxSelectors are returned.
+func Subtract(list, minus []Selector) []Selector {
+	left := slices.Clone(list)
+	for _, m := range minus {
+		var next []Selector
+		for _, s := range left {
+			next = append(next, s.without(m)...)
+		}
+		left = next
+	}
+	return left[:min(len(left), MaxSelectors)]
+}
+
+// without returns s without the addresses that m selects for all that s does.
+func (s Selector) without(m Selector) []Selector {
+	both, ok := s.Intersect(m)
+	if !ok || both.Protocol != s.Protocol || both.StartPort != s.StartPort || both.EndPort != s.EndPort {
+		return []Selector{s}
+	}
+	var left []Selector
+	if before := both.Start.Prev(); s.Start.Less(both.Start) {
+		part := s
+		part.End = before
+		left = append(left, part)
+	}
+	if after := both.End.Next(); both.End.Less(s.End) {
+		part := s
+		part.Start = after
+		left = append(left, part)
+	}
+	return left
+}
+
 // Subset reports whether every selector of inner lies inside one selector of outer: how an initiator checks
 // that the answer is a subset of its offer (RFC 7296 2.9), and that a rekeyed SA is not narrower than the one
 // it replaces (2.9.2). Invalid selectors are no subset of anything.

@@ -157,3 +157,48 @@ func TestResolve(t *testing.T) {
 		t.Errorf("without an address: %v", got)
 	}
 }
+
+// What Subtract leaves and what it takes away make up the whole: packet by packet, against a slow model.
+func TestSubtract(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	span := func() Selector {
+		a, b := byte(r.IntN(16)), byte(r.IntN(16))
+		s := Selector{EndPort: anyEnd, Start: netip.AddrFrom4([4]byte{0, 0, 0, min(a, b)}), End: netip.AddrFrom4([4]byte{0, 0, 0, max(a, b)})}
+		switch r.IntN(4) {
+		case 0:
+			s.Protocol = protoTCP
+		case 1:
+			s.Protocol, s.StartPort, s.EndPort = protoTCP, 80, 443
+		}
+		return s
+	}
+	for range 2000 {
+		list, minus := []Selector{span(), span()}, []Selector{span(), span()}
+		left := Subtract(list, minus)
+		for addr := range byte(16) {
+			a := FromAddr(netip.AddrFrom4([4]byte{0, 0, 0, addr}))
+			for _, s := range list {
+				at, ok := s.Intersect(a)
+				if !ok {
+					continue
+				}
+				taken := slices.ContainsFunc(minus, func(m Selector) bool { return m.Contains(at) })
+				if kept := Subset([]Selector{at}, left); !taken && !kept {
+					t.Fatalf("%v less %v is %v: %v is missing", list, minus, left, at)
+				}
+			}
+			for _, l := range left {
+				if at, ok := l.Intersect(a); ok && slices.ContainsFunc(minus, func(m Selector) bool { return m.Contains(at) }) {
+					t.Fatalf("%v less %v is %v: %v is left", list, minus, left, at)
+				}
+			}
+		}
+	}
+	all := FromPrefix(netip.MustParsePrefix("::/0"))
+	if got := Subtract([]Selector{all}, []Selector{all}); len(got) != 0 {
+		t.Errorf("nothing is %v", got)
+	}
+	if got := Subtract([]Selector{all}, []Selector{FromPrefix(netip.MustParsePrefix("8000::/1"))}); len(got) != 1 || got[0] != FromPrefix(netip.MustParsePrefix("::/1")) {
+		t.Errorf("the lower half is %v", got)
+	}
+}

@@ -71,6 +71,19 @@ func ports(protocol uint8, b []byte) (src, dst uint16, ok bool) {
 	return 0, 0, false
 }
 
+// Selectors are the narrowest selectors of the flow that p belongs to, from its source and to its destination, as an initiator tells them
+// for the packet that asks for an SA (RFC 7296 2.9). Where one field stands in place of ports it is left open: the answer to an
+// ICMP message has another type.
+func (p *Packet) Selectors() (src, dst Selector) {
+	src, dst = FromAddr(p.Src), FromAddr(p.Dst)
+	src.Protocol, dst.Protocol = p.Protocol, p.Protocol
+	if p.HasPorts && !oneField(p.Protocol) {
+		src.StartPort, src.EndPort = p.SrcPort, p.SrcPort
+		dst.StartPort, dst.EndPort = p.DstPort, p.DstPort
+	}
+	return src, dst
+}
+
 // oneField reports whether a protocol has one thing in place of two ports.
 func oneField(protocol uint8) bool { return isICMP(protocol) || protocol == protoMobility }
 

@@ -87,3 +87,38 @@ func TestInactivity(t *testing.T) {
 		s.wantEnd()
 	}
 }
+
+// TestParts: one end has one policy for what the other one has two for. The answer says that there is more (ADDITIONAL_TS_POSSIBLE), so
+// that there come to be two Child SAs, which are rekeyed each for itself, and come back after an outage (RFC 7296 2.9).
+func TestParts(t *testing.T) {
+	for seed := range uint64(20) {
+		s := newScene(t, seed, func(_, b *side) { b.halves, b.peer = true, "" })
+		s.Link = Link{Latency: 10 * time.Millisecond, Jitter: 100 * time.Millisecond, Loss: 0.1}
+		both := func() bool {
+			return s.a.Up(conn, child) == 2 && s.b.Up(conn, child) == 1 && s.b.Up(conn, otherHalf) == 1
+		}
+		if !s.RunUntil(2*time.Minute, both) {
+			t.Fatalf("seed %d: %d Child SAs, and %d and %d", seed, s.a.Up(conn, child), s.b.Up(conn, child), s.b.Up(conn, otherHalf))
+		}
+		for range 6 {
+			switch s.Rand().IntN(4) {
+			case 0:
+				s.a.Rekey(conn, child)
+			case 1:
+				s.b.Rekey(conn, otherHalf)
+			case 2:
+				s.a.Rekey(conn, "")
+			case 3:
+				s.b.Reboot()
+			}
+			s.Run(time.Duration(s.Rand().IntN(60)) * time.Second)
+		}
+		s.Link = Link{Latency: 10 * time.Millisecond}
+		s.Run(10 * time.Minute)
+		if !both() {
+			t.Errorf("seed %d: in the end %d Child SAs, and %d and %d", seed, s.a.Up(conn, child), s.b.Up(conn, child), s.b.Up(conn, otherHalf))
+		}
+		s.quiet()
+		s.wantEnd()
+	}
+}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/culvert-vpn/culvert/ike"
@@ -52,13 +53,13 @@ func (h *Host) has(sa ike.SAInfo) bool {
 
 // checkChildren: what the endpoint says is what was installed, one for each policy.
 func (w *World) checkChildren(h *Host, list []ike.SAInfo) {
-	type policy struct{ conn, child string }
+	type policy struct{ conn, child, traffic string } // the peer may have divided the traffic
 	count := make(map[policy]int)
 	said := 0
 	for _, sa := range list {
 		for _, c := range sa.Children {
 			said++
-			count[policy{sa.Conn, c.Name}]++
+			count[policy{sa.Conn, c.Name, fmt.Sprint(c.Local, c.Remote)}]++
 			if c.State != "up" {
 				w.fail("at quiet the child %s of %s is %s", c.Name, h.Name, c.State)
 			}

@@ -62,6 +62,8 @@ type side struct {
 	// transport: the child is for the traffic of the two ends, in transport mode.
 	transport  bool
 	inactivity time.Duration
+	// halves: there are two children, for a half of the local network each.
+	halves bool
 	// vips are asked for, and the pool is lent from; `dynamic` stands for these addresses.
 	vips []string
 	pool *ike.Pool
@@ -130,6 +132,12 @@ func (s side) config() Config {
 		c.Connections[0].Pools = []*ike.Pool{p}
 		c.Ranges = []pool.Range{{Name: p.Name, First: p.First, Last: p.Last}}
 	}
+	if s.halves {
+		other := *only
+		other.Name = otherHalf
+		only.LocalTS, other.LocalTS = halves(only.LocalTS[0])
+		c.Connections[0].Children = append(c.Connections[0].Children, &other)
+	}
 	if s.second {
 		first := c.Connections[0].Children[0]
 		another := *first
@@ -153,6 +161,15 @@ func moreName(n int) string { return fmt.Sprint("more-", n) }
 // further is 10.103.1.0/24 and so on for 10.103.0.0/24.
 func further(text string, n int) []ts.Spec {
 	return []ts.Spec{must(ts.ParseSpec(strings.Replace(text, ".0.0/24", fmt.Sprintf(".%d.0/24", 2*n+1), 1)))}
+}
+
+// otherHalf is the second child of a side with halves.
+const otherHalf = "half"
+
+// halves are the two halves of a /24.
+func halves(net ts.Spec) (first, second []ts.Spec) {
+	base := strings.TrimSuffix(net.String(), "0/24")
+	return []ts.Spec{must(ts.ParseSpec(base + "0/25"))}, []ts.Spec{must(ts.ParseSpec(base + "128/25"))}
 }
 
 // nextTo is 10.203.0.0/24 for 10.103.0.0/24, and so on.
