@@ -234,6 +234,10 @@ func TestCritical(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(m.Payloads, []Payload{vendor, unknown}) {
 		t.Fatalf("not critical: %v, %v", m, err)
 	}
+	b[HeaderLen+5+1] = 0x7f // the reserved bits of the payload header, which are ignored (RFC 7296 3.2)
+	if _, err = Parse(b); err != nil {
+		t.Errorf("not critical, reserved bits: %v", err)
+	}
 	unknown.Critical = true
 	b = AppendMessage(nil, Header{}, []Payload{vendor, unknown})
 	_, err = Parse(b)
