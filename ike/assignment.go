@@ -285,7 +285,9 @@ func (k *keeper) unassign() {
 	waits := slices.ContainsFunc(k.children, func(c *keptChild) bool {
 		return c.keep || c.once || c.cfg.StartAction == Trap && !c.held
 	})
-	if k.resting || k.current() == nil && !waits {
+	// An outdated IKE SA, which is not the current one, still carries what is sent from the address.
+	lives := slices.ContainsFunc(k.end.order, func(sa *ikeSA) bool { return sa.conn == k.conn && sa.isCurrent() })
+	if k.resting || !lives && !waits {
 		k.assign(Assignment{})
 	}
 }

@@ -45,7 +45,7 @@ func FuzzOperations(f *testing.F) {
 		f.Add(uint8(i), append(step(child, byte(i%2), 0), byte(i)<<1, byte(50*i)))
 	}
 	f.Fuzz(func(t *testing.T, world uint8, list []byte) {
-		s := disorderly(t, uint64(world%worlds))
+		s := disorderly(t, uint64(world)%worlds)
 		s.Traffic(conn, "net", time.Second, s.a, s.b)
 		s.Run(time.Second)
 		for n := 0; len(list) >= 2 && n < maxSteps; n++ {

@@ -29,6 +29,8 @@ type Host struct {
 	*ike.Endpoint
 	Name string
 	Addr netip.Addr
+	// Others are further addresses, of which it prefers Addr.
+	Others []netip.Addr
 	// Events are all that were returned so far.
 	Events []ike.Event
 	// Changes are what each Reconfigure has come to.
@@ -85,7 +87,7 @@ func (w *World) Host(name, addr string, c Config) *Host {
 	h.Endpoint = ike.New(h.cfg)
 	w.hosts = append(w.hosts, h)
 	// The first tick comes by itself, but after whatever the test still has to set up.
-	w.After(0, func() { h.Give(ike.Tick{}) })
+	w.After(0, h.tellAddresses)
 	return h
 }
 
@@ -97,7 +99,7 @@ func (h *Host) Reboot() {
 	h.reopen()
 	h.Endpoint = ike.New(h.cfg)
 	h.ticks = 0
-	h.w.After(0, func() { h.Give(ike.Tick{}) })
+	h.w.After(0, h.tellAddresses)
 }
 
 // reopen reads the leases from what was written of them.
@@ -215,6 +217,8 @@ func (h *Host) carryOut(e ike.Effect) {
 		h.table.remove(e)
 	case ike.Repath:
 		h.table.repath(e)
+	case ike.Survey:
+		h.w.After(0, func() { h.Give(h.survey(e)) })
 	case ike.Assign:
 		h.assigned[e.Conn.Name] = e.Assignment
 	case ike.Keys:
@@ -239,7 +243,7 @@ func (h *Host) resolve(c *ike.Connection) ike.Resolved {
 
 // transmit sends a datagram along a path.
 func (h *Host) transmit(p natt.Path, data []byte, esp *packet) {
-	if h.down {
+	if h.down || !slices.Contains(h.addrs(), p.Local.Addr()) {
 		return
 	}
 	h.w.send(Datagram{From: h, Src: p.Local, Dst: p.Remote, Data: data, esp: esp})

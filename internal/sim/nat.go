@@ -75,12 +75,15 @@ func (n *NAT) out(now time.Time, d *Datagram) {
 
 // in translates a datagram from outside and returns the host it is for, or nil if it is not let in.
 func (n *NAT) in(now time.Time, d *Datagram) *Host {
+	if n.one != nil && n.one.nat != n {
+		return nil // it has moved
+	}
 	if n.one != nil {
 		d.Dst = netip.AddrPortFrom(n.one.Addr, d.Dst.Port())
 		return n.one
 	}
 	m := n.find(now, func(m *mapping) bool { return m.port == d.Dst.Port() })
-	if m == nil || !m.talksTo(d.Src) {
+	if m == nil || m.host.nat != n || !m.talksTo(d.Src) {
 		return nil
 	}
 	d.Dst = m.inner

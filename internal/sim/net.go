@@ -2,6 +2,7 @@ package sim
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/culvert-vpn/culvert/ike/wire"
@@ -85,6 +86,8 @@ func (w *World) arrive(d Datagram) {
 	switch {
 	case to == nil:
 		w.lost(d, "nobody there")
+	case !slices.Contains(to.addrs(), d.Dst.Addr()):
+		w.lost(d, to.Name+" is not there any more")
 	case to.down:
 		w.lost(d, to.Name+" is down")
 	default:

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"net/netip"
 	"strings"
 	"time"
 
@@ -80,6 +81,26 @@ var operations = []operation{
 	}},
 	{"another configuration is loaded", 4, func(s *scene, h *Host, how byte) { s.reload(h, how) }},
 	{"the first configuration is loaded again", 2, func(s *scene, h *Host, _ byte) { h.Reconfigure(s.sideOf(h).config()) }},
+	{"another address", 6, func(s *scene, h *Host, how byte) { s.move(h, how) }},
+}
+
+// move takes a host to another place, or home.
+func (s *scene) move(h *Host, how byte) {
+	i, home := 0, s.homes[0]
+	if h == s.b {
+		i, home = 1, s.homes[1]
+	}
+	elsewhere := []netip.Addr{elsewhereA, elsewhereB}[i]
+	switch how % 4 {
+	case 0:
+		h.Move(home.nat, home.addr)
+	case 1: // in the open
+		h.Move(nil, elsewhere)
+	case 2: // a second address at home
+		h.Move(home.nat, home.addr, home.addr.Next())
+	case 3: // the second one only
+		h.Move(home.nat, home.addr.Next())
+	}
 }
 
 // sideOf is what a host was configured with in the beginning.

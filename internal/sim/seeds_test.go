@@ -57,7 +57,7 @@ func disorder(t *testing.T, seed uint64) *scene {
 }
 
 // worlds is how many variants of the reference case there are for disorderly.
-const worlds = 128
+const worlds = 256
 
 // disorderly is the reference case, or one of the others, by the seed.
 func disorderly(t *testing.T, seed uint64) *scene {
@@ -84,6 +84,7 @@ func disorderly(t *testing.T, seed uint64) *scene {
 		}
 		windows := [...][2]int{{0, 0}, {0, 1}, {2, 7}, {ike.MaxWindow, 0}}[seed/32%4]
 		a.window, b.window = windows[0], windows[1]
+		a.mobike, b.mobike = seed/128%2 == 0, seed/128%2 == 0
 	})
 	switch seed % 4 {
 	case 1:
@@ -93,6 +94,7 @@ func disorderly(t *testing.T, seed uint64) *scene {
 		s.OneToOne(addrB, s.b)
 		s.b.Addr = privateB
 	}
+	s.homes = [2]home{{s.a.Addr, s.a.nat}, {s.b.Addr, s.b.nat}}
 	return s
 }
 
@@ -104,12 +106,15 @@ func (s *scene) rest() {
 	s.Run(30 * time.Second)
 	s.a.SetDown(false)
 	s.b.SetDown(false)
+	s.a.Move(s.homes[0].nat, s.homes[0].addr)
+	s.b.Move(s.homes[1].nat, s.homes[1].addr)
 	s.a.Reconfigure(s.sides[0].config())
 	s.b.Reconfigure(s.sides[1].config())
 	s.a.Initiate(conn, child)
 	s.StopTraffic()
 	s.Run(12 * time.Minute)
 	s.wantUp()
+	s.wantFlow()
 	s.wantAddress()
 	s.wantEnd()
 	s.wantNothingLent()

@@ -59,6 +59,7 @@ type side struct {
 	more int
 	// window is how many requests at once may be unanswered; 0 is the default.
 	window int
+	mobike bool
 	// transport: the child is for the traffic of the two ends, in transport mode.
 	transport  bool
 	inactivity time.Duration
@@ -110,7 +111,7 @@ func (s side) config() Config {
 			Name: conn, RemoteHost: s.peer, LocalPort: 500, RemotePort: 500,
 			LocalID: must(ident.Parse(s.id)), RemoteID: must(ident.ParsePattern(s.peerID)),
 			Proposals: proposals(suite.IKE, s.ike, "aes128gcm16-prfsha256-x25519"),
-			DPDDelay:  max(dpd, 0), Unique: s.unique, ReauthTime: s.reauth, OverTime: time.Hour, Fragmentation: s.fragmentation, Window: s.window,
+			DPDDelay:  max(dpd, 0), Unique: s.unique, ReauthTime: s.reauth, OverTime: time.Hour, Fragmentation: s.fragmentation, Window: s.window, MOBIKE: s.mobike,
 			Children: []*ike.Child{{
 				Name: child, LocalTS: locals, RemoteTS: fars,
 				Proposals: proposals(suite.ESP, esp, "aes128gcm16-x25519"), StartAction: s.start, CloseAction: s.closeAction,
@@ -209,6 +210,13 @@ type scene struct {
 	a, b *Host
 	// sides are what a and b were configured with in the beginning.
 	sides [2]side
+	homes [2]home
+}
+
+// home is where a host was in the beginning.
+type home struct {
+	addr netip.Addr
+	nat  *NAT
 }
 
 // newScene builds the reference case; change may alter the sides.

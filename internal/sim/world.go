@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -139,7 +140,7 @@ func (w *World) chance(p float64) bool { return p > 0 && w.rand.Float64() < p }
 // hostAt is the host with an address of its own, not hidden behind a NAT box.
 func (w *World) hostAt(a netip.Addr) *Host {
 	for _, h := range w.hosts {
-		if h.Addr == a && h.nat == nil {
+		if h.nat == nil && slices.Contains(h.addrs(), a) {
 			return h
 		}
 	}
