@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"reflect"
 	"testing"
 	"time"
 
@@ -104,6 +105,9 @@ func TestDetours(t *testing.T) {
 	_, third := s.want("takes the other group", wire.IKE_SA_INIT, false)
 	if third.ke.Group != suite.ECP256 || string(third.notify(wire.COOKIE).Data) != "biscuit" || !bytes.Equal(third.nonce.Data, first.nonce.Data) {
 		t.Error("not the same request with another group")
+	}
+	if !reflect.DeepEqual(third.sa, first.sa) {
+		t.Error("not all suites are proposed again (RFC 7296 1.2)")
 	}
 	for i := range 20 {
 		refuse(wire.COOKIE, binary.BigEndian.AppendUint32(nil, uint32(i)))
