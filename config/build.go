@@ -100,7 +100,7 @@ func (b *builder) addCharon(s *section) {
 
 func (b *builder) addConnection(s *section) {
 	c := connection{Connection: &ike.Connection{
-		Name: s.name, RemotePort: defaultPort, Window: ike.DefaultWindow,
+		Name: s.name, RemotePort: defaultPort, Window: ike.DefaultWindow, CrashDetection: true,
 		DPDDelay: defaultDPDDelay, KeyingTries: defaultKeyTries, MOBIKE: true,
 	}}
 	shuntsOnly := onlyShunts(s)

@@ -144,6 +144,8 @@ func TestValues(t *testing.T) {
 		{"", "rekey_bytes = 1k\nrand_bytes = 0", "{1h0m0s 1024 0} {1h6m0s 1126 0} {6m0s 0 0}", childLimits},
 		{"", "rekey_time =", "{1h0m0s 0 0} {1h6m0s 0 0} {6m0s 0 0}", childLimits},
 		{"dpd_delay = 0s", "", "0s", func(c *ike.Connection) any { return c.DPDDelay }},
+		{"", "", "true", func(c *ike.Connection) any { return c.CrashDetection }},
+		{"crash_detection = no", "", "false", func(c *ike.Connection) any { return c.CrashDetection }},
 		{"window_size = 64", "", "64", func(c *ike.Connection) any { return c.Window }},
 		{"", "", "5", func(c *ike.Connection) any { return c.Window }},
 		{"keyingtries = 0", "", "0", func(c *ike.Connection) any { return c.KeyingTries }},

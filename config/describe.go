@@ -51,6 +51,7 @@ func describeConnection(w io.Writer, c *ike.Connection, retransmit ike.Retransmi
 	}
 	row("peer probed", "%s", liveness)
 	row("silent peer", "%s", givenUp(cmp.Or(c.Retransmit, retransmit)))
+	row("restarts", "%s", map[bool]string{true: "noticed by tokens, if both sides give them", false: "noticed by silence"}[c.CrashDetection])
 	row("requests at once", "%d, if the peer takes as many", c.Window)
 	row("encapsulation", "always in UDP")
 	row("addresses", "%s", map[bool]string{true: "may change, if the peer does MOBIKE", false: "are those that the tunnel was set up with"}[c.MOBIKE])

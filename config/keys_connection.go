@@ -52,6 +52,10 @@ const (
 var connectionKeys = slices.Concat(swanctlKeys, ownKeys, retransmitKeys(func(c *connection) *retransmission { return &c.retransmission }))
 
 var ownKeys = []key[connection]{
+	{name: "crash_detection", set: func(c *connection, v string) (err error) {
+		c.CrashDetection, err = parseBool(v)
+		return err
+	}},
 	{name: "window_size", set: func(c *connection, v string) error {
 		n, err := parseNumber(v, ike.MaxWindow)
 		if err == nil && n == 0 {

@@ -63,8 +63,8 @@ func newControl(g *Gateway, e *edges, h *guard, mtu int) *control {
 	}
 	c.endpoint = ike.New(ike.Config{
 		Rand: g.options.rand, Datapath: lender{c}, Secrets: g.cfg.Secrets, Connections: g.cfg.Connections,
-		Retransmit: g.cfg.Retransmit,
-		LogKeys:    g.options.ikeKeys != nil,
+		Retransmit: g.cfg.Retransmit, TokenSecret: g.tokenSecret,
+		LogKeys: g.options.ikeKeys != nil,
 	})
 	c.policies = newPolicies(c.datapath, g.cfg.Connections, g.cfg.Shunts...)
 	c.shunts = g.cfg.Shunts

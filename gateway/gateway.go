@@ -33,6 +33,9 @@ type Gateway struct {
 	options  options
 	counters counters
 
+	// tokenSecret is kept from one run to the next; nil if it is not. Run sets it.
+	tokenSecret []byte
+
 	started atomic.Bool
 	// requests are run by the control loop. stopped is closed when it runs no more.
 	requests chan func(*control)
@@ -104,6 +107,7 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 	defer edges.close()
 	defer server.close()
 	defer func() { err = errors.Join(err, guard.end(err)) }() // while the control socket keeps other gateways off
+	defer g.remember()()
 	c := newControl(g, edges, guard, mtu)
 	if err := guard.setup(edges.name, mtu); err != nil {
 		return err

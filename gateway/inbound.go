@@ -22,6 +22,8 @@ type inboundLoop struct {
 	buf    []byte
 	opened []esp.Opened
 	whole  rebuilder
+
+	lastStray int64 // as now
 }
 
 func newInboundLoop(d *datapath, conn udp.Conn, natt bool, out *writer) *inboundLoop {
@@ -85,6 +87,7 @@ func (f *inboundLoop) open(d *udp.Datagrams, i int, path natt.Path) int {
 	sa := f.inboundSA(spi)
 	if sa == nil {
 		f.counters.dropN(DropUnknownSPI, end-i)
+		f.strayed(spi, path, len(d.At(i)))
 		return end
 	}
 	run, stride := d.At(i), len(d.At(i))
@@ -112,6 +115,17 @@ func (f *inboundLoop) open(d *udp.Datagrams, i int, path natt.Path) int {
 	}
 	f.report(sa)
 	return end
+}
+
+// strayInterval is the least time between two packets of unknown SPIs that a loop tells of.
+const strayInterval = 50 * time.Millisecond
+
+// strayed tells of a packet under an SPI that is not installed, once in a while.
+func (f *inboundLoop) strayed(spi uint32, path natt.Path, length int) {
+	if now := f.now(); now-f.lastStray >= int64(strayInterval) {
+		f.lastStray = now
+		f.mail.stray(ike.Stray{SPI: spi, Path: path, Len: length})
+	}
 }
 
 // report tells the control loop what it has to know of the SA.

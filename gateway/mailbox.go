@@ -55,6 +55,15 @@ func (m *mailbox) tell(in ike.Input) bool {
 	}
 }
 
+// stray tells of a packet that belongs to no SA. Strangers cause it: it has no precedence.
+func (m *mailbox) stray(in ike.Stray) {
+	select {
+	case m.unknown <- in:
+	default:
+		m.counters.drop(DropUnknownFull)
+	}
+}
+
 // ourSPI is the SPI that we chose, if h is of a message to us (RFC 7296 3.1).
 func ourSPI(h wire.Header) uint64 {
 	if h.Initiator {

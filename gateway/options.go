@@ -36,6 +36,7 @@ type options struct {
 	reload         func(context.Context) (Reloaded, error)
 	// lookup asks the DNS; nil: as usual.
 	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	state  string
 }
 
 func defaults() options {
@@ -112,3 +113,8 @@ func WithReload(f func(context.Context) (Reloaded, error)) Option {
 
 // WithControl serves the control protocol on a Unix socket, which only root may use. See Client.
 func WithControl(path string) Option { return func(o *options) { o.control = path } }
+
+// WithState names the directory in which the gateway keeps what outlives it: a secret by which peers notice at once that it crashed
+// and is back (RFC 6290). It must be this gateway's alone, on this machine alone, and is made if it does not exist. Without it
+// nothing is kept.
+func WithState(dir string) Option { return func(o *options) { o.state = dir } }

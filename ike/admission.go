@@ -153,6 +153,7 @@ var admissions = [...]admission{
 	{either, closing, wire.INFORMATIONAL, asking, sealed, nextID, take},
 	{either, closing, wire.INFORMATIONAL, asking, sealed, lastID, repeat},
 	{either, closing, wire.INFORMATIONAL, answering, sealed, askedID, take},
+	{either, closing, wire.INFORMATIONAL, answering, bare, anyID, suspect},
 
 	// The peer proved nothing: it has no requests.
 	{initiator, rejecting, wire.INFORMATIONAL, answering, sealed, askedID, take},

@@ -115,6 +115,8 @@ func permitted(st stageScript, x wire.Exchange, response, enc bool, id, theirs u
 		return take // 2.1: to the one request that is unanswered
 	case response && !enc && later && st.stage == up:
 		return suspect // 2.21.4
+	case response && !enc && x == wire.INFORMATIONAL && st.stage == closing:
+		return suspect // RFC 6290 3
 	case response:
 		return drop // 2.21.1
 	case st.stage == initAnswered && x == wire.IKE_SA_INIT && !enc && id == 0,

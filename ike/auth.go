@@ -32,6 +32,7 @@ func (sa *ikeSA) sendAuth(child *Child, signed, signedByPeer []byte) {
 		payloads = append(payloads, &wire.ID{Responder: true, ID: id})
 	}
 	payloads = append(payloads, &wire.Auth{Method: wire.AuthSharedKey, Data: auth})
+	payloads = append(payloads, sa.tokenNotify()...)
 	if conn.Unique != UniqueNever && sa.end.otherWith(sa) == nil {
 		// Not by somebody who may be connected from elsewhere too (RFC 7296 2.4).
 		payloads = append(payloads, &wire.Notify{Kind: wire.INITIAL_CONTACT})
@@ -134,6 +135,7 @@ func (s *expectAuthReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	}
 	sa.establish()
 	sa.takeWindow(c)
+	sa.takeToken(c)
 	if !sa.takeAssignment(c) {
 		if child != nil {
 			child.release(sa)

@@ -29,6 +29,9 @@ type Config struct {
 	// Retransmit is the schedule of unanswered requests; the zero value means DefaultRetransmit. A connection may have
 	// its own.
 	Retransmit Retransmit
+	// TokenSecret makes the tokens by which a peer learns for certain that we lost an IKE SA (RFC 6290): 32 random bytes that are
+	// the same after a restart, and that no other endpoint has, or anybody could have IKE SAs closed. nil: no tokens are made.
+	TokenSecret []byte
 	// LogKeys makes the endpoint return Keys effects. They hold secrets; it is for
 	// debugging with a protocol analyser only.
 	LogKeys bool
@@ -77,6 +80,9 @@ type Connection struct {
 	ReauthTime time.Duration
 	// DPDDelay is the silence after which the peer is probed (RFC 7296 2.4); 0: never.
 	DPDDelay time.Duration
+	// CrashDetection exchanges tokens with the peer, by which each end learns at once that the other one has restarted (RFC
+	// 6290).
+	CrashDetection bool
 	// Retransmit is the schedule of unanswered requests to this peer; the zero value means that of the Config.
 	Retransmit Retransmit
 	// Window is how many requests at once we take of the peer, and send it if it takes them (RFC 7296 2.3): 1 to MaxWindow; 0 is

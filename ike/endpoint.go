@@ -26,6 +26,7 @@ type Endpoint struct {
 	halfOpen   accounts
 	cookies    cookies
 	complaints limiter
+	strays     limiter // apart from the complaints: a stream of ESP must not use up the answers to its sender's requests
 	// strangers counts the bytes of the fragments that those IKE SAs hold.
 	strangers int
 	// order holds the IKE SAs in the order of their making: what walks over all of them must not depend on a map.
@@ -105,6 +106,8 @@ func (e *Endpoint) Handle(now time.Time, in Input) []Effect {
 		e.surveyed(in)
 	case Reconfigure:
 		e.reconfigure(in)
+	case Stray:
+		e.stray(in)
 	case Shutdown:
 		e.shutdown()
 	}

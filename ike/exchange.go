@@ -110,11 +110,13 @@ func (sa *ikeSA) again(x exchange, tries *int) {
 // alive asks for a sign of life (RFC 7296 2.4).
 type alive struct{}
 
-func (*alive) kind() wire.Exchange                      { return wire.INFORMATIONAL }
-func (*alive) request(sa *ikeSA) ([]wire.Payload, bool) { return sa.detection(), true }
-func (*alive) reply(sa *ikeSA, c *content)              { sa.seen(c) }
-func (*alive) clash(wish, *childSA) verdict             { return accept }
-func (*alive) abandon(*ikeSA)                           {}
+func (*alive) kind() wire.Exchange { return wire.INFORMATIONAL }
+func (*alive) request(sa *ikeSA) ([]wire.Payload, bool) {
+	return append(sa.detection(), sa.roomForToken()...), true
+}
+func (*alive) reply(sa *ikeSA, c *content)  { sa.seen(c) }
+func (*alive) clash(wish, *childSA) verdict { return accept }
+func (*alive) abandon(*ikeSA)               {}
 
 // orphan takes the place of an exchange whose answer is of no interest any more.
 type orphan struct{ of wire.Exchange }

@@ -108,15 +108,19 @@ func (sa *ikeSA) takeWindow(c *content) {
 	}
 }
 
-// announce tells the peer of a new IKE SA how many requests we take at once. A successor begins with one (RFC 7296 2.3). The answer
-// says the same of the peer.
-type announce struct{}
+// introduce tells the peer of a new IKE SA, of whose rekeying we were the initiator, what we said in IKE_AUTH of the first one: our
+// token (RFC 6290 4.3), and how many requests we take at once, if the peer knows windows (RFC 7296 2.3). The answer says the latter of
+// the peer.
+type introduce struct{ window bool }
 
-func (*announce) kind() wire.Exchange { return wire.INFORMATIONAL }
-func (*announce) request(sa *ikeSA) ([]wire.Payload, bool) {
-	payloads := sa.announceWindow()
+func (*introduce) kind() wire.Exchange { return wire.INFORMATIONAL }
+func (x *introduce) request(sa *ikeSA) ([]wire.Payload, bool) {
+	payloads := sa.tokenNotify()
+	if x.window {
+		payloads = append(payloads, sa.announceWindow()...)
+	}
 	return payloads, payloads != nil
 }
-func (*announce) reply(*ikeSA, *content)       {}
-func (*announce) clash(wish, *childSA) verdict { return accept }
-func (*announce) abandon(*ikeSA)               {}
+func (*introduce) reply(*ikeSA, *content)       {}
+func (*introduce) clash(wish, *childSA) verdict { return accept }
+func (*introduce) abandon(*ikeSA)               {}

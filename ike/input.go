@@ -72,6 +72,13 @@ type Surveyed struct {
 	Paths []natt.Path
 }
 
+// Stray says that an ESP packet of Len bytes came under an SPI that is not installed. It need not be told of each.
+type Stray struct {
+	SPI  uint32
+	Path natt.Path
+	Len  int
+}
+
 // Shutdown asks to delete every IKE SA. The endpoint is finished when Idle reports so.
 type Shutdown struct{}
 
@@ -97,5 +104,6 @@ func (Used) input()        {}
 func (Moved) input()       {}
 func (Addresses) input()   {}
 func (Surveyed) input()    {}
+func (Stray) input()       {}
 func (Shutdown) input()    {}
 func (Reconfigure) input() {}

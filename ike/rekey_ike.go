@@ -198,6 +198,7 @@ func (x *rekeyIKE) accept(sa *ikeSA, c *content) (*ikeSA, string) {
 	if next == nil {
 		return nil, "no keys"
 	}
+	next.takeToken(c)
 	return next, ""
 }
 
@@ -231,9 +232,8 @@ func (sa *ikeSA) succeed(next *ikeSA) {
 	for _, c := range next.children {
 		c.sa = next
 	}
-	if next.initiator && sa.win.announced > 1 {
-		// The peer knows windows.
-		next.enqueue(&announce{})
+	if next.initiator {
+		next.enqueue(&introduce{window: sa.win.announced > 1})
 	}
 	next.win.queue = append(next.win.queue, sa.win.queue...)
 	next.win.deferred = append(next.win.deferred, sa.win.deferred...)
@@ -330,5 +330,5 @@ func (sa *ikeSA) answerRekeyIKE(c *content) []wire.Payload {
 		sa.succeed(next)
 	}
 	answer := &wire.SA{Proposals: []wire.Proposal{{Number: numbered[i].Number, SPI: binary.BigEndian.AppendUint64(nil, spi), Proposal: chosen}}}
-	return []wire.Payload{answer, &wire.Nonce{Data: in.nonceR}, ke}
+	return append([]wire.Payload{answer, &wire.Nonce{Data: in.nonceR}, ke}, next.tokenNotify()...)
 }

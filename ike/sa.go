@@ -35,6 +35,7 @@ type ikeSA struct {
 
 	localID, remoteID ident.ID
 	secret            psk.Secret // that the peer has proved
+	token             []byte     // by which the peer proves that it lost the IKE SA; nil if it gave none
 	// born is when the first message was sent or came; established when it was complete.
 	born, established time.Time
 	origin            origin
@@ -206,6 +207,7 @@ func (sa *ikeSA) remove() {
 		}
 	}
 	sa.state = lingering{}
+	sa.dropToken()
 	sa.keys.wipe()
 	sa.timers = timers{}
 	e.touch(sa)
@@ -245,6 +247,7 @@ func (sa *ikeSA) linger() {
 	sa.forgetFragments()
 	sa.timers = timers{timerGiveUp: sa.end.now.Add(lingerTime)}
 	sa.state = lingering{}
+	sa.dropToken()
 	sa.keys.wipeSecrets()
 }
 
@@ -322,10 +325,17 @@ func (sa *ikeSA) dead() {
 		sa.remove()
 		return
 	}
-	sa.event(Failed, "the peer does not answer any more", "")
-	conn := sa.conn
+	sa.forsaken("the peer does not answer any more")
+}
+
+// forsaken ends an IKE SA whose peer is gone, without a word.
+func (sa *ikeSA) forsaken(text string) {
+	conn, mattered := sa.conn, sa.isCurrent()
+	if mattered {
+		sa.event(Failed, text, "")
+	}
 	sa.remove()
-	if conn != nil {
+	if mattered && conn != nil {
 		sa.end.keeperOf(conn).peerVanished()
 	}
 }

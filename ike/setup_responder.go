@@ -315,6 +315,8 @@ func (s *expectAuth) authenticate(sa *ikeSA, c *content) {
 	}
 	sa.establish()
 	payloads := []wire.Payload{&wire.ID{Responder: true, ID: local, Raw: body}, &wire.Auth{Method: wire.AuthSharedKey, Data: auth}}
+	payloads = append(payloads, sa.tokenNotify()...)
+	sa.takeToken(c)
 	payloads = append(payloads, sa.announceWindow()...)
 	sa.takeWindow(c)
 	config, ok := sa.answerConfig(c)

@@ -22,10 +22,10 @@ func (e *Endpoint) answer(d Datagram, b []byte) {
 	e.send(d.Path, b)
 }
 
-// notice answers a request with a notify, in the clear (RFC 7296 1.5).
-func (e *Endpoint) notice(d Datagram, h wire.Header, n *wire.Notify) {
+// notice answers a request with notifies, in the clear (RFC 7296 1.5).
+func (e *Endpoint) notice(d Datagram, h wire.Header, list ...wire.Payload) {
 	h.Major, h.Minor, h.Response, h.Initiator = 2, 0, true, !h.Initiator
-	e.answer(d, wire.AppendMessage(nil, h, []wire.Payload{n}))
+	e.answer(d, wire.AppendMessage(nil, h, list))
 }
 
 // otherVersion answers a request of a higher major version with the one that we speak (RFC 7296 2.5). IKEv1 gets no answer: it has no
@@ -52,7 +52,7 @@ func (e *Endpoint) otherVersion(d Datagram, h wire.Header) {
 func (e *Endpoint) unknownSPI(d Datagram, h wire.Header) {
 	e.drop(d, refusals[absent])
 	if h.SPIi != 0 && h.SPIr != 0 && e.complaints.allow(e.now, d.Path.Remote.Addr()) {
-		e.notice(d, h, &wire.Notify{Kind: wire.INVALID_IKE_SPI})
+		e.showToken(d, h)
 	}
 }
 
@@ -72,11 +72,24 @@ func (e *Endpoint) suspect(sa *ikeSA, d Datagram, m *wire.Message) {
 		// To look for the Child SA is work that a stranger causes.
 	case sa == nil:
 		sa = e.sendsUnder(n.Data, d.Path)
-	case c.notify(wire.INVALID_IKE_SPI) == nil:
-		e.drop(d, "clear message to an IKE SA with keys")
+	}
+	if sa == nil {
+		e.drop(d, "word of a lost SA from somewhere else")
 		return
 	}
-	if sa == nil || sa.path.Remote.Addr() != d.Path.Remote.Addr() {
+	// A token may come from anywhere; a message with a wrong one is worth nothing (RFC 6290 3, 4.5).
+	proved, shows := sa.proves(c)
+	switch {
+	case proved:
+		sa.lost()
+		return
+	case shows && sa.token != nil:
+		e.drop(d, "QCD_TOKEN that is not the peer's")
+		return
+	case c.notify(wire.INVALID_SPI) == nil && c.notify(wire.INVALID_IKE_SPI) == nil:
+		e.drop(d, "clear message to an IKE SA with keys")
+		return
+	case sa.path.Remote.Addr() != d.Path.Remote.Addr():
 		e.drop(d, "word of a lost SA from somewhere else")
 		return
 	}

@@ -9,6 +9,9 @@ import (
 // defaultConfig is the configuration unless the command line says otherwise.
 const defaultConfig = "/etc/culvert/culvert.conf"
 
+// defaultState is where the daemon keeps what outlives it, likewise.
+const defaultState = "/var/lib/culvert"
+
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "culvert",

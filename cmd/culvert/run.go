@@ -20,6 +20,7 @@ import (
 // runFlags are the options of the daemon. Its policy is in the configuration alone.
 type runFlags struct {
 	config, control string
+	state           string
 	device          string
 	portable        bool
 	withoutOffload  bool
@@ -44,6 +45,7 @@ Under systemd it says when it is ready (Type=notify) and serves the watchdog.`,
 	set := cmd.Flags()
 	set.StringVar(&flags.config, "config", defaultConfig, "configuration `file`")
 	set.StringVar(&flags.control, "control", gateway.DefaultControl, "Unix `socket` on which to take orders")
+	set.StringVar(&flags.state, "state", defaultState, "`directory` for what outlives the daemon; empty for none")
 	set.StringVar(&flags.device, "tun", "", "`name` of the TUN device (default culvert0, or the next number)")
 	set.BoolVar(&flags.portable, "portable-tun", false, "use the plain TUN device that every platform has")
 	set.BoolVar(&flags.withoutOffload, "no-offload", false, "exchange single packets with the TUN device: slower, for finding faults")
@@ -107,7 +109,7 @@ func runDaemon(flags runFlags, stderr io.Writer) error {
 // options are those of the gateway; closeAll closes what was opened for them.
 func (f *runFlags) options(log *slog.Logger) (list []gateway.Option, closeAll func(), err error) {
 	closeAll = func() {}
-	list = []gateway.Option{gateway.WithLogger(log), gateway.WithDevice(f.device, 1), gateway.WithControl(f.control)}
+	list = []gateway.Option{gateway.WithLogger(log), gateway.WithDevice(f.device, 1), gateway.WithControl(f.control), gateway.WithState(f.state)}
 	if f.portable {
 		list = append(list, gateway.WithPortableTUN())
 	}

@@ -56,7 +56,7 @@ func TestRun(t *testing.T) {
 	lab.Must(t, os.WriteFile(conf, []byte(demo.ConfigB), 0o600))
 	manager := newServiceManager(t)
 	env := []string{"NOTIFY_SOCKET=" + manager.path, "WATCHDOG_USEC=100000"}
-	p := launch(t, h, env, "run", "--config", conf, "--control", control, "--keylog", keys, "--tun", "tunnel0")
+	p := launch(t, h, env, "run", "--config", conf, "--state", filepath.Join(dir, "state"), "--control", control, "--keylog", keys, "--tun", "tunnel0")
 	manager.await("READY=1")
 	manager.await("WATCHDOG=1")
 	manager.await("WATCHDOG=1")
@@ -69,7 +69,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("the file for keys %s: %v, %v", name, info, err)
 		}
 	}
-	second := launch(t, h, nil, "run", "--config", conf, "--control", filepath.Join(dir, "other"))
+	second := launch(t, h, nil, "run", "--config", conf, "--state", filepath.Join(dir, "state"), "--control", filepath.Join(dir, "other"))
 	if code := second.exit(); code != exitFailed || !strings.Contains(second.said.String(), "500 is in use by ") {
 		t.Errorf("a second daemon: exit code %d\n%s", code, second.said.String())
 	}
@@ -121,7 +121,7 @@ func TestRunWithoutReader(t *testing.T) {
 	manager := newServiceManager(t)
 	log, end, err := os.Pipe()
 	lab.Must(t, err)
-	cmd := exec.Command("/proc/self/exe", "run", "--config", conf, "--control", filepath.Join(dir, "control"))
+	cmd := exec.Command("/proc/self/exe", "run", "--config", conf, "--state", filepath.Join(dir, "state"), "--control", filepath.Join(dir, "control"))
 	cmd.Env = append(os.Environ(), asProgram+"=1", "NOTIFY_SOCKET="+manager.path)
 	cmd.Stderr = end
 	process, err := h.Start("culvert", cmd, func() error { return nil })
@@ -147,7 +147,7 @@ func TestRunAdvises(t *testing.T) {
 	conf := filepath.Join(dir, "culvert.conf")
 	everything := strings.Replace(demo.ConfigB, "10.103.0.0/24", "0.0.0.0/0", 1)
 	lab.Must(t, os.WriteFile(conf, []byte(everything), 0o600))
-	p := launch(t, h, nil, "run", "--config", conf, "--control", filepath.Join(dir, "control"))
+	p := launch(t, h, nil, "run", "--config", conf, "--state", filepath.Join(dir, "state"), "--control", filepath.Join(dir, "control"))
 	p.await(`"msg":"ready"`)
 	lab.Must(t, p.handle.Signal(syscall.SIGTERM))
 	_ = p.exit()

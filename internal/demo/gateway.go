@@ -46,7 +46,7 @@ func (s *side) start(ctx context.Context, program string) (err error) {
 		return err
 	}
 	s.log = logTail{}
-	cmd := exec.Command(program, "run", "--config", configFile, "--control", controlSoc, "--log-format", "text")
+	cmd := exec.Command(program, "run", "--config", configFile, "--control", controlSoc, "--state", runDir+"/state", "--log-format", "text")
 	cmd.Stderr = &s.log
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { // the service manager of the demo is not the gateways'
 		return strings.HasPrefix(v, "NOTIFY_SOCKET=") || strings.HasPrefix(v, "WATCHDOG_")

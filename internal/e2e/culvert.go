@@ -46,7 +46,7 @@ func (p *Program) Start() error {
 		return err
 	}
 	defer log.Close() // the process has its own
-	args := append([]string{"run", "--config", "/run/culvert.conf", "--control", "/run/control", "--keylog", "/run/keys"}, p.flags...)
+	args := append([]string{"run", "--config", "/run/culvert.conf", "--control", "/run/control", "--state", "/run/state", "--keylog", "/run/keys"}, p.flags...)
 	p.process, err = p.host.Start(Command{File: binary, Args: args, Run: p.dir, Stdout: log, Stderr: log})
 	return err
 }

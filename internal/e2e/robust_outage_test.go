@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -164,7 +165,7 @@ func TestRobustRestart(t *testing.T) {
 		{name: "Culvert, called by strongSwan, is killed", match: matches[1], childB: keepUp, conB: "dpd_delay = 2s", end: kill, within: deadAfter},
 		{name: "Culvert, called by Culvert, stops", match: matches[2], childB: "start_action = start", end: stop, within: soon},
 		{name: "Culvert, called by Culvert, is killed", match: matches[2], childB: "start_action = start", conB: "dpd_delay = 2s",
-			end: kill, within: deadAfter},
+			end: kill, within: soon},
 		{name: "Culvert, which calls Culvert, is killed", match: matches[2], childB: "start_action = start", b: true, end: kill, within: soon},
 		{name: "Culvert is killed, and both call", match: matches[2], conA: "remote_addrs = 192.0.2.10",
 			childA: "start_action = start", childB: "start_action = start", end: kill, within: soon},
@@ -209,5 +210,36 @@ func TestRobustPowerCut(t *testing.T) {
 		flows(t, ref.B.Client, ref.A.Client, soon)
 		alone(t, a, b)
 		Must(t, a.Kill(), b.Kill())
+	}
+}
+
+// TestRobustCrashDetection kills a side that cannot call. It has lost everything but the secret of its tokens, by which the other side learns of it
+// at its first packet, or its first sign of life, and not only after all retransmissions (RFC 6290, RFC 7296 1.5).
+func TestRobustCrashDetection(t *testing.T) {
+	t.Parallel()
+	for name, delay := range map[string]string{"with traffic": "dpd_delay = 1h", "idle": "dpd_delay = 5s"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ref := NewReference(t, Plan{B: OneToOne})
+			a, b := NewCulvert(ref.A.Host, referenceA), NewCulvert(ref.B.Host, with(referenceB, delay, "start_action = start"))
+			Must(t, a.Start(), b.Start())
+			before := settled(t, a, b, soon, nil)
+			flows(t, ref.B.Client, ref.A.Client, soon)
+			for range 2 { // the second time with the IKE SA that was set up after the first
+				if name == "with traffic" {
+					pinger, err := ref.B.Client.StartPing(ref.A.Client.Addr(), Ping{Interval: 200 * time.Millisecond})
+					Must(t, err)
+					defer pinger.Result()
+				}
+				Must(t, a.Kill(), a.Start())
+				was := before.SPIi
+				before = settled(t, a, b, soon, func(sa SA) bool { return sa.SPIi != was })
+				flows(t, ref.A.Client, ref.B.Client, soon)
+			}
+			if log := b.Log(); !strings.Contains(log, "has restarted and lost the IKE SA") || strings.Contains(log, "does not answer any more") {
+				t.Errorf("not by its token:\n%s", log)
+			}
+			alone(t, a, b)
+		})
 	}
 }

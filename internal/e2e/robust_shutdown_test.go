@@ -85,7 +85,7 @@ func started(t *testing.T, p *Program, restrict func(root string) error, args ..
 	Must(t, err)
 	root := p.host.net.tools.Root
 	var out bytes.Buffer
-	cmd := exec.Command("/proc/self/fd/3", append([]string{"run", "--config", "/run/culvert.conf"}, args...)...)
+	cmd := exec.Command("/proc/self/fd/3", append([]string{"run", "--config", "/run/culvert.conf", "--state", "/run/state"}, args...)...)
 	cmd.ExtraFiles = []*os.File{binary}
 	cmd.Stdout, cmd.Stderr, cmd.Dir = &out, &out, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root}

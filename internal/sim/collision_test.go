@@ -343,7 +343,7 @@ func (l *letter) kind() string {
 
 // verdict says in words what an answer is.
 func (l *letter) verdict(request *letter) string {
-	if n := payload[*wire.Notify](l); n != nil {
+	if n := payload[*wire.Notify](l); n != nil && n.Kind.IsError() {
 		return n.Kind.String()
 	}
 	if request.kind() == deleteChild.name && payload[*wire.Delete](l) == nil {

@@ -38,6 +38,9 @@ type packet struct {
 	from   ike.Install
 }
 
+// espLen is how long ESP packets are taken to be, in bytes.
+const espLen = 100
+
 func newDatapath(h *Host) datapath {
 	return datapath{h: h, held: make(map[uint32]bool), in: make(map[uint32]*inbound)}
 }
@@ -212,6 +215,7 @@ func (t *datapath) receive(p *packet, path natt.Path) {
 	in := t.in[p.from.SPI]
 	if in == nil {
 		t.h.w.trace.note(t.h.w, t.h, "drops an ESP packet of an unknown SPI")
+		t.h.Give(ike.Stray{SPI: p.from.SPI, Path: path, Len: espLen})
 		return
 	}
 	t.match(p, in)

@@ -78,7 +78,7 @@ func (w *World) Host(name, addr string, c Config) *Host {
 	}
 	h.cfg = ike.Config{
 		Rand: entropy{rand.NewChaCha8(seed)}, Datapath: &h.table, Secrets: c.Secrets, Connections: c.Connections,
-		Retransmit: c.Retransmit, LogKeys: true,
+		Retransmit: c.Retransmit, LogKeys: true, TokenSecret: slices.Clone(seed[:]),
 	}
 	h.table = newDatapath(h)
 	h.ranges, h.assigned = c.Ranges, make(map[string]ike.Assignment)

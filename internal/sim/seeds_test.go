@@ -85,6 +85,7 @@ func disorderly(t *testing.T, seed uint64) *scene {
 		windows := [...][2]int{{0, 0}, {0, 1}, {2, 7}, {ike.MaxWindow, 0}}[seed/32%4]
 		a.window, b.window = windows[0], windows[1]
 		a.mobike, b.mobike = seed/128%2 == 0, seed/128%2 == 0
+		a.noTokens, b.noTokens = seed/32%4 == 1, seed/32%4 == 3
 	})
 	switch seed % 4 {
 	case 1:

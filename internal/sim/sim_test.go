@@ -57,6 +57,8 @@ type side struct {
 	second bool
 	// more is the number of further children.
 	more int
+	// noTokens: a restart is not told of by tokens.
+	noTokens bool
 	// window is how many requests at once may be unanswered; 0 is the default.
 	window int
 	mobike bool
@@ -111,7 +113,7 @@ func (s side) config() Config {
 			Name: conn, RemoteHost: s.peer, LocalPort: 500, RemotePort: 500,
 			LocalID: must(ident.Parse(s.id)), RemoteID: must(ident.ParsePattern(s.peerID)),
 			Proposals: proposals(suite.IKE, s.ike, "aes128gcm16-prfsha256-x25519"),
-			DPDDelay:  max(dpd, 0), Unique: s.unique, ReauthTime: s.reauth, OverTime: time.Hour, Fragmentation: s.fragmentation, Window: s.window, MOBIKE: s.mobike,
+			DPDDelay:  max(dpd, 0), Unique: s.unique, ReauthTime: s.reauth, OverTime: time.Hour, Fragmentation: s.fragmentation, Window: s.window, MOBIKE: s.mobike, CrashDetection: !s.noTokens,
 			Children: []*ike.Child{{
 				Name: child, LocalTS: locals, RemoteTS: fars,
 				Proposals: proposals(suite.ESP, esp, "aes128gcm16-x25519"), StartAction: s.start, CloseAction: s.closeAction,
