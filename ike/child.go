@@ -49,8 +49,10 @@ type childSA struct {
 	born                        time.Time
 	rekeyAt, expireAt, drainEnd time.Time
 
-	deleting  bool // our Delete is queued or under way
-	outdated  bool // it was negotiated under another configuration, and is to be replaced
+	deleting bool // our Delete is queued or under way
+	outdated bool // it was negotiated under another configuration, and is to be replaced
+	// replaceAt: the peer has refused to replace it, and is asked again.
+	replaceAt time.Time
 	redundant bool // both ends made a successor, and the other one stays
 	gone      bool // closed; the inbound half may still drain
 }

@@ -227,11 +227,13 @@ func (*disown) clash(w wish, _ *childSA) verdict {
 
 // childExchange negotiates a Child SA in CREATE_CHILD_SA: a new one, or the successor of old (RFC 7296 1.3.1, 1.3.3).
 type childExchange struct {
-	cfg   *Child
-	old   *childSA
-	offer *childOffer
-	group uint16 // what INVALID_KE_PAYLOAD asked for
-	tries int
+	cfg *Child
+	old *childSA
+	// instead of this one, which is outdated, a new one is negotiated.
+	instead *childSA
+	offer   *childOffer
+	group   uint16 // what INVALID_KE_PAYLOAD asked for
+	tries   int
 	// theirs is what the peer negotiated meanwhile: the successor of old or, without old, a child of the same policy.
 	theirs *childSA
 	// part is what a further child of the policy is for, nil if it is for all of it.
@@ -275,14 +277,15 @@ func (x *childExchange) request(sa *ikeSA) ([]wire.Payload, bool) {
 
 // needed reports whether what was wanted when the exchange joined the queue is still missing.
 func (x *childExchange) needed(sa *ikeSA) bool {
-	if x.old != nil {
-		return !x.old.gone && !x.old.deleting && !x.old.isReplaced()
-	}
 	k := sa.end.keeperOf(sa.conn)
-	if k.keptOf(x.cfg) == nil || k.isHeld(x.cfg) {
+	switch {
+	case x.old != nil:
+		return !x.old.gone && !x.old.deleting && !x.old.isReplaced()
+	case k.keptOf(x.cfg) == nil || k.isHeld(x.cfg):
 		return false
-	}
-	if x.part != nil {
+	case x.instead != nil:
+		return !x.instead.gone && k.placeOf(x.instead) == nil
+	case x.part != nil:
 		return x.part.needed(k, x.cfg)
 	}
 	return !k.hasChild(x.cfg)
@@ -457,6 +460,9 @@ func (x *childExchange) takeGroup(r *wire.Notify) bool {
 
 // retryRekey tries to rekey again later, while the child lives.
 func (x *childExchange) retryRekey(sa *ikeSA) {
+	if x.instead != nil {
+		x.instead.replaceAt = sa.end.now.Add(rekeyRetry + sa.end.jitter(rekeyRetry))
+	}
 	if x.old != nil && !x.old.gone {
 		x.old.rekeyAt = sa.end.now.Add(rekeyRetry + sa.end.jitter(rekeyRetry))
 	}

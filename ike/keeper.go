@@ -119,7 +119,7 @@ func (k *keeper) plan() {
 	}
 	now := k.end.now
 	for _, c := range missing {
-		if k.isNegotiating(sa, c.cfg) {
+		if k.isNegotiating(sa, c.cfg) || sa.isReplacing(c.cfg) {
 			continue
 		}
 		if c.notYet.After(now) {

@@ -172,6 +172,9 @@ func (k *keeper) applyChild(kept *keptChild, list []Difference) {
 	impact := greatest(list)
 	kept.keep = kept.cfg.KeepUp() && !kept.held
 	kept.attempts, kept.notYet = 0, zeroTime
+	if impact >= ReplaceChild {
+		kept.trigger, kept.division = ts.Packet{}, division{}
+	}
 	for _, sa := range k.end.order {
 		if sa.conn != k.conn {
 			continue
@@ -237,38 +240,73 @@ func (k *keeper) clearAway() {
 	}
 }
 
+// clearChild closes a Child SA, or has it replaced.
 func (k *keeper) clearChild(c *childSA) {
-	if c.gone || c.deleting {
+	if c.gone || c.deleting || k.leaving {
 		return
 	}
-	kept := k.keptOf(c.cfg)
+	kept, next := k.keptOf(c.cfg), k.placeOf(c)
 	switch {
-	case k.leaving: // with its IKE SA
 	case kept == nil:
 		c.closeWith("it is not configured any more")
 	case !c.isOutdated() || c.isReplaced():
-	case k.child(c.cfg) != nil:
-		c.successor = k.child(c.cfg)
+	case next != nil:
+		c.successor = next
 		c.closeWith("the configuration has changed")
-	case kept.held && !c.sa.outdated: // only the peer wants it, who may ask again
+	case c.sa.outdated: // its IKE SA is replaced first
+	case kept.held: // only the peer wants it, who may ask again
 		c.closeWith("the configuration has changed")
-	case kept.attempts > 0 && c.exceeds():
+	case !c.replaceAt.IsZero() && c.exceeds():
 		c.closeWith("the configuration has changed, and the peer does not agree")
+	case c.replaceAt.After(k.end.now):
+		k.wakeAt(c.replaceAt)
+	case c.sa.isCurrent() && !k.isNegotiating(c.sa, c.cfg):
+		c.sa.enqueue(&childExchange{cfg: c.cfg, instead: c})
+		k.end.touch(c.sa)
 	}
 }
 
+// serves reports whether an IKE SA is up as it is configured, and with the peer of another one. A connection that calls has one
+// peer, whatever that calls itself; one that waits may have many.
+func (k *keeper) serves(sa, old *ikeSA) bool {
+	return sa.conn == k.conn && sa.isCurrent() && !sa.outdated && (k.conn.RemoteHost != "" || sa.remoteID.Equal(old.remoteID))
+}
+
+// placeOf is a Child SA that can take the place of an outdated one, or nil.
+func (k *keeper) placeOf(old *childSA) *childSA {
+	for _, sa := range k.end.order {
+		if !k.serves(sa, old.sa) {
+			continue
+		}
+		for _, c := range sa.children {
+			if c.cfg == old.cfg && !c.gone && !c.redundant && !c.deleting && !c.outdated {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// isReplacing reports whether a Child SA of a policy is going to be replaced within the IKE SA.
+func (sa *ikeSA) isReplacing(cfg *Child) bool {
+	return slices.ContainsFunc(sa.children, func(c *childSA) bool { return c.cfg == cfg && c.outdated && !c.gone && !c.deleting })
+}
+
 // isDone reports whether an outdated IKE SA need not wait any longer: those of its children that are wanted are up elsewhere, and have
-// been closed here so that packets on their way still arrived, or they were refused there. Nor does it wait if it cannot be replaced
-// from this side, or if it is forbidden and the peer did not answer to what is configured now.
+// been closed here so that packets on their way still arrived, or they were refused there. Nor does it wait if it is forbidden, and
+// the peer did not answer to what is configured now or cannot be called. Otherwise it waits for as long as that takes.
 func (k *keeper) isDone(sa *ikeSA) bool {
-	if k.conn.RemoteHost == "" || k.attempts > 0 && !sa.isPermitted() {
+	if !sa.isPermitted() && (k.conn.RemoteHost == "" || k.attempts > 0) {
 		return true
 	}
-	established := k.current() != nil
+	anew := slices.ContainsFunc(k.end.order, func(o *ikeSA) bool { return k.serves(o, sa) })
 	for _, c := range sa.children {
 		kept := k.keptOf(c.cfg)
-		wanted := kept != nil && (kept.keep || kept.once) && (!established || kept.attempts == 0)
-		if c.gone || c.deleting || wanted && !k.hasChild(c.cfg) {
+		switch {
+		case c.gone || c.deleting:
+			return false
+		case kept == nil || kept.held || k.placeOf(c) != nil:
+		case !anew || k.conn.RemoteHost == "" || (kept.keep || kept.once) && kept.attempts == 0:
 			return false
 		}
 	}

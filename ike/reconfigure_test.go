@@ -104,13 +104,21 @@ func TestReconfigureWhileCalling(t *testing.T) {
 	}
 }
 
-// A peer that is only waited for cannot be called: it is told to go, and may come back with what is right now. What waits for
-// its IKE_AUTH is judged by the new configuration.
+// A peer that is only waited for cannot be called: it goes on until it calls again, unless it is forbidden. What waits for its
+// IKE_AUTH is judged by the new configuration.
 func TestReconfigureWhoWaits(t *testing.T) {
 	s := called(t, func(c *Config) { c.Connections[0].RemoteHost = "" })
 	s.reconfigure(func(c *Config) {
 		c.Connections[0].RemoteHost = ""
 		c.Secrets = testSecrets(t, "other")
+	})
+	s.wantIdle("it may call again")
+	if list := s.Snapshot(); list[0].State != "outdated" {
+		t.Errorf("is %s", list[0].State)
+	}
+	s.reconfigure(func(c *Config) {
+		c.Connections[0].RemoteHost = ""
+		c.Secrets = testSecrets(t, "secret", "@somebody")
 	})
 	if _, c := s.want("closes the IKE SA", wire.INFORMATIONAL, false); !c.deletesIKE() {
 		t.Error("no Delete")

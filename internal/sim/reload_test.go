@@ -195,3 +195,54 @@ func TestReloadRevoked(t *testing.T) {
 		s.wantDown()
 	}
 }
+
+// TestReloadMany: a connection that waits for many peers is changed for each of them, and none takes another's place.
+func TestReloadMany(t *testing.T) {
+	w := New(1)
+	server := side{id: "@a", peerID: "*.example", local: netA, far: "10.104.0.0/16"}
+	a := w.Host("a", addrA, server.config())
+	var callers []*Host
+	sides := make([]side, 3)
+	for i := range sides {
+		sides[i] = side{id: fmt.Sprintf("@b%d.example", i), peerID: "@a", peer: addrA, local: fmt.Sprintf("10.104.%d.0/24", i), far: netA, start: ike.Start}
+		callers = append(callers, w.Host(fmt.Sprint("b", i), fmt.Sprintf("192.0.2.%d", i+1), sides[i].config()))
+	}
+	w.Run(10 * time.Second)
+	if n := a.Up(conn, child); n != len(sides) {
+		t.Fatalf("%d peers are connected", n)
+	}
+	var flows []*Flow
+	for _, b := range callers {
+		flows = append(flows, w.Traffic(conn, child, 100*time.Millisecond, b)...)
+	}
+	server.local = "10.103.0.0/16"
+	a.Reconfigure(server.config())
+	w.Run(time.Minute)
+	if n := a.Up(conn, child); n != len(sides) {
+		t.Errorf("%d peers have the new selectors", n)
+	}
+	server.secret = "asdfgh"
+	a.Reconfigure(server.config())
+	for i, b := range callers {
+		w.Run(time.Minute)
+		if n := a.Up(conn, child); n != i {
+			t.Errorf("%d peers have the new secret, want %d", n, i)
+		}
+		sides[i].secret = server.secret
+		b.Reconfigure(sides[i].config())
+	}
+	w.Run(time.Minute)
+	if n := a.Up(conn, child); n != len(sides) || !w.Quiet() {
+		t.Errorf("%d peers are left, quiet: %v", n, w.Quiet())
+	}
+	w.StopTraffic()
+	w.Run(10 * time.Second)
+	for _, f := range flows {
+		if f.Sent == 0 || f.Arrived != f.Sent {
+			t.Errorf("%s: %d of %d packets arrived", f.From.Name, f.Arrived, f.Sent)
+		}
+	}
+	if err := w.Err(); err != nil {
+		t.Error(err)
+	}
+}

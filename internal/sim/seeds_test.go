@@ -111,6 +111,10 @@ func (s *scene) rest() {
 	s.b.Move(s.homes[1].nat, s.homes[1].addr)
 	s.a.Reconfigure(s.sides[0].config())
 	s.b.Reconfigure(s.sides[1].config())
+	if sa, ok := s.b.Current(conn); ok && sa.State == "outdated" && s.sides[1].peer == "" {
+		s.a.Terminate(conn, "") // only who calls can set it up anew
+		s.Run(10 * time.Second)
+	}
 	s.a.Initiate(conn, child)
 	s.StopTraffic()
 	s.Run(12 * time.Minute)
