@@ -44,6 +44,7 @@ type mobility struct {
 	// advised is the path that the host chose last to where the peer was. ways are all paths that may work, refused those that
 	// the peer did not accept.
 	advised       natt.Path
+	found         natt.Path // by which an answer came last when there was a search
 	ways, refused []natt.Path
 
 	// mapping is how the peer saw us when it told last: the data of a NAT_DETECTION_DESTINATION_IP (RFC 4555 3.8).

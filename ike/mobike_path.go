@@ -230,7 +230,7 @@ func (sa *ikeSA) waysOf(r *request) []natt.Path {
 	if r.sends == searchAfter {
 		sa.heir().survey()
 	}
-	if r.sends > searchAfter {
+	if r.sends > searchAfter || sa.isGuess(r) {
 		r.searching = true
 		for _, p := range m.ways {
 			if !slices.Contains(list, p) && !slices.Contains(m.refused, p) {
@@ -239,6 +239,13 @@ func (sa *ikeSA) waysOf(r *request) []natt.Path {
 		}
 	}
 	return list
+}
+
+// isGuess reports whether a request tells of a decision for an address at which the peer was never heard: the address in use is gone,
+// and there may be several others.
+func (sa *ikeSA) isGuess(r *request) bool {
+	_, updates := r.exchange.(*updateAddresses)
+	return updates && sa.path != sa.mob.found && !slices.Contains(sa.mob.proved, sa.path.Remote.Addr())
 }
 
 // cameBack is called when the answer to a request arrives along a path.
@@ -253,9 +260,10 @@ func (sa *ikeSA) cameBack(r *request, by natt.Path) {
 		x.travelled(r.along, by)
 	}
 	cur := sa.heir()
-	if !r.searching || by == sa.path || !slices.Contains(r.along, by) || !cur.isCurrent() {
+	if !r.searching || !slices.Contains(r.along, by) || !cur.isCurrent() {
 		return
 	}
+	m.found = by
 	if m.decides {
 		cur.move(by)
 	} else {

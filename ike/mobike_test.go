@@ -629,3 +629,64 @@ func TestAddressGoneWhileCalling(t *testing.T) {
 		t.Errorf("calls from %v", s.lastPath())
 	}
 }
+
+// TestMOBIKEPinned: the addresses that the configuration names are used as long as one of them is there.
+func TestMOBIKEPinned(t *testing.T) {
+	s := newScript(t, func(c *Config) {
+		withMOBIKE(c)
+		c.Connections[0].LocalAddrs = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("192.0.2.13/32")}
+	})
+	ours, third := s.path.Local.Addr(), netip.MustParseAddr("192.0.2.13")
+	s.give(Addresses{Local: []netip.Addr{ours, ourSecond}})
+	s.give(Initiate{Conn: "c"})
+	s.takeCall()
+	_, c := s.want("authenticates", wire.IKE_AUTH, false)
+	if list, _ := readAddresses(c); len(list) > 0 {
+		t.Errorf("we tell of %v", list)
+	}
+	s.answer(wire.IKE_AUTH, 1, append(append(s.auth(s.id, s.secret), s.childPayloads(1)...), notifyOf(wire.MOBIKE_SUPPORTED)...)...)
+	byHost := natt.Path{Local: netip.AddrPortFrom(ourSecond, 4500), Remote: s.path.Remote, NATT: true}
+	for _, step := range []struct {
+		have []netip.Addr
+		want netip.Addr
+	}{
+		{[]netip.Addr{ourSecond, ours}, ours}, // although the host prefers the other one
+		{[]netip.Addr{ourSecond, third}, third},
+		{[]netip.Addr{ourSecond}, ourSecond}, // none of those that are named is left
+	} {
+		s.give(Addresses{Local: step.have})
+		s.surveyed(byHost)
+		if got := s.sa().path.Local.Addr(); got != step.want {
+			t.Errorf("with %v we are at %v, want %v", step.have, got, step.want)
+		}
+	}
+}
+
+// TestMOBIKEGuess: when the address in use leads nowhere any more, all others are tried at once, and the one by which an answer came
+// has to prove itself (RFC 4555 3.5, 3.7, 3.10).
+func TestMOBIKEGuess(t *testing.T) {
+	deaf := netip.MustParseAddr("192.0.2.99")
+	s := mobileCalling(t, addressNotifies([]netip.Addr{deaf, theirSecond})...)
+	old := s.path
+	s.give(Addresses{Local: []netip.Addr{ourSecond}})
+	path := func(remote netip.Addr) natt.Path {
+		return natt.Path{Local: netip.AddrPortFrom(ourSecond, 4500), Remote: netip.AddrPortFrom(remote, 4500), NATT: true}
+	}
+	s.surveyed(path(deaf), path(theirSecond)) // there is no route to where it was
+	if len(s.sends) != 2 || s.sends[0].Path != path(deaf) || s.sends[1].Path != path(theirSecond) {
+		t.Fatalf("%d messages, the first along %v", len(s.sends), s.lastPath())
+	}
+	h, c := s.want("decides", wire.INFORMATIONAL, false)
+	s.sends = nil
+	s.path = path(theirSecond)
+	s.answer(wire.INFORMATIONAL, h.MessageID, c.notify(wire.COOKIE2))
+	if s.trafficTo() != old {
+		t.Errorf("ESP goes to %v without a proof", s.trafficTo())
+	}
+	h, c = s.want("decides again", wire.INFORMATIONAL, false)
+	s.wantIdle("nowhere else")
+	s.answer(wire.INFORMATIONAL, h.MessageID, c.notify(wire.COOKIE2))
+	if s.trafficTo() != path(theirSecond) {
+		t.Errorf("ESP goes to %v", s.trafficTo())
+	}
+}

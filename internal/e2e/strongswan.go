@@ -14,6 +14,7 @@ import (
 //
 //   - To install a Child SA it needs an address of the gateway's own inside the local traffic selector.
 //   - Its TUN device has an MTU of 1400; it encapsulates in UDP always, and knows neither ESN nor trap policies.
+//   - When an address changes, by MOBIKE say, it cannot move a Child SA, and rekeys it.
 //   - With the tunnel down, traffic for the other site leaves the gateway in clear.
 //   - Malformed ESP can crash it.
 type StrongSwan struct {
