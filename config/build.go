@@ -33,6 +33,7 @@ type builder struct {
 	exposed map[string]fs.FileMode // files that others than their owner may access
 	secrets map[[32]byte]string    // hash of a secret -> its name
 
+	makeFirst  bool // reauthentication is make before break where a connection does not say
 	badSecrets bool // some secrets were refused and are missing in the store
 }
 
@@ -89,13 +90,14 @@ func (b *builder) top(root, top *section, used map[*section]bool) {
 
 // addCharon reads the section charon; nil is none.
 func (b *builder) addCharon(s *section) {
-	b.config.Retransmit = ike.DefaultRetransmit
+	b.config.Retransmit, b.makeFirst = ike.DefaultRetransmit, true
 	if s == nil {
 		return
 	}
 	var c charon
 	apply(b.report, place{what: "section charon", hint: "of strongswan.conf only " + strings.Join(keyNames(charonKeys), ", ") + " have a meaning here"}, s, charonKeys, nil, &c)
 	b.config.Retransmit = b.schedule(s, &c.retransmission, ike.DefaultRetransmit)
+	b.makeFirst = c.makeFirst.or(true)
 }
 
 func (b *builder) addConnection(s *section) {
@@ -110,6 +112,7 @@ func (b *builder) addConnection(s *section) {
 	if c.retransmission.isWritten() {
 		c.Retransmit = b.schedule(s, &c.retransmission, b.config.Retransmit)
 	}
+	c.BreakBeforeMake = !c.makeFirst.or(b.makeFirst)
 	c.setLifetimes()
 	if c.RandTime > 0 && (c.RekeyTime > 0 && c.RandTime >= c.RekeyTime || c.ReauthTime > 0 && c.RandTime >= c.ReauthTime) {
 		b.fail(b.at(s, "rand_time"), "", "rand_time is subtracted from rekey_time and reauth_time and must be smaller")

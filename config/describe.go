@@ -45,6 +45,9 @@ func describeConnection(w io.Writer, c *ike.Connection, retransmit ike.Retransmi
 	row("proposals", "%s", proposals(c.Proposals))
 	row("rekeyed", "%s", repeat(c.RekeyTime, c))
 	row("reauthenticated", "%s", repeat(c.ReauthTime, c))
+	if c.ReauthTime > 0 {
+		row("", "%s", map[bool]string{false: "next to the old IKE SA, without an interruption", true: "after the old IKE SA is closed, with an interruption"}[c.BreakBeforeMake])
+	}
 	liveness := "never"
 	if c.DPDDelay > 0 {
 		liveness = "after " + span(c.DPDDelay) + " of silence"

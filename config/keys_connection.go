@@ -36,6 +36,7 @@ type connection struct {
 	rekey, over, rand, reauth written[time.Duration]
 	localPort                 written[uint16]
 	retransmission
+	makeFirst written[bool]
 }
 
 const (
@@ -64,6 +65,7 @@ var ownKeys = []key[connection]{
 		c.Window = int(n)
 		return err
 	}},
+	{name: "make_before_break", set: func(c *connection, v string) error { return c.makeFirst.set(parseBool(v)) }},
 }
 
 // swanctlKeys are the keys that strongSwan knows there.

@@ -19,6 +19,8 @@ type Request struct {
 	// Conn and Child name what up, down and rekey are about; without Child it is all of the connection.
 	Conn  string `json:"conn,omitempty"`
 	Child string `json:"child,omitempty"`
+	// Reauth makes rekey set the IKE SA up anew, with all its children.
+	Reauth bool `json:"reauth,omitempty"`
 	// Timeout in seconds is how long to wait for success; 0 is DefaultTimeout, and more than MaxTimeout is cut off.
 	Timeout float64 `json:"timeout,omitempty"`
 }

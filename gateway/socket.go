@@ -219,6 +219,9 @@ func (s *server) answer(ctx context.Context, r Request, reply func(Reply) error)
 	case "down":
 		return s.gateway.Down(ctx, r.Conn, r.Child, progress)
 	case "rekey":
+		if r.Reauth {
+			return s.gateway.Reauthenticate(ctx, r.Conn, progress)
+		}
 		return s.gateway.Rekey(ctx, r.Conn, r.Child, progress)
 	}
 	return fmt.Errorf("there is no command %q", r.Cmd)

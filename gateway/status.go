@@ -107,6 +107,7 @@ type IKEStatus struct {
 	Proposal    string          `json:"proposal,omitempty"`
 	Established time.Time       `json:"established,omitzero"`
 	RekeyAt     time.Time       `json:"rekey_at,omitzero"`
+	ReauthAt    time.Time       `json:"reauth_at,omitzero"`
 	ExpireAt    time.Time       `json:"expire_at,omitzero"`
 	Children    []ChildSAStatus `json:"children,omitempty"`
 }
@@ -211,7 +212,7 @@ func (c *control) ikeStatus(sa ike.SAInfo) IKEStatus {
 		State: sa.State, Up: sa.Current, Initiator: sa.Initiator, SPIi: ikeSPI(sa.SPIi), SPIr: ikeSPI(sa.SPIr),
 		Local: sa.Path.Local.String(), Remote: sa.Path.Remote.String(), NAT: sa.NAT.String(), MOBIKE: sa.MOBIKE,
 		LocalID: idText(sa.LocalID), RemoteID: idText(sa.RemoteID), Secret: sa.Secret,
-		Proposal: sa.Proposal.String(), Established: sa.Established, RekeyAt: sa.RekeyAt, ExpireAt: sa.ExpireAt,
+		Proposal: sa.Proposal.String(), Established: sa.Established, RekeyAt: sa.RekeyAt, ReauthAt: sa.ReauthAt, ExpireAt: sa.ExpireAt,
 	}
 	for _, a := range sa.PeerAddrs {
 		s.PeerAddresses = append(s.PeerAddresses, a.String())

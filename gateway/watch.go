@@ -144,6 +144,25 @@ func (g *Gateway) Rekey(ctx context.Context, conn, child string, progress func(i
 	})
 }
 
+// Reauthenticate sets the IKE SA of a connection up anew, with all its children, and returns when the new one has taken the place of the
+// old one. If an attempt fails the old one stays; the gateway goes on trying.
+func (g *Gateway) Reauthenticate(ctx context.Context, conn string, progress func(ike.Event)) error {
+	o := order{conn: conn, input: ike.Reauth{Conn: conn}, mustBeUp: true}
+	return g.ask(ctx, o, progress, func(c *control, news []ike.Event) (bool, error) {
+		for _, ev := range news {
+			switch {
+			case ev.Kind == ike.Reauthenticated:
+				return true, nil
+			case ev.Kind == ike.Established && c.conns[conn].cfg.BreakBeforeMake:
+				return true, nil
+			case ev.Kind == ike.Failed:
+				return true, &EventError{Event: ev}
+			}
+		}
+		return false, nil
+	})
+}
+
 // EventError is a failure that an event tells of.
 type EventError struct{ Event ike.Event }
 

@@ -33,7 +33,7 @@ func (sa *ikeSA) sendAuth(child *Child, signed, signedByPeer []byte) {
 	}
 	payloads = append(payloads, &wire.Auth{Method: wire.AuthSharedKey, Data: auth})
 	payloads = append(payloads, sa.tokenNotify()...)
-	if conn.Unique != UniqueNever && sa.end.otherWith(sa) == nil {
+	if sa.renews == nil && conn.Unique != UniqueNever && sa.end.otherWith(sa) == nil {
 		// Not by somebody who may be connected from elsewhere too (RFC 7296 2.4).
 		payloads = append(payloads, &wire.Notify{Kind: wire.INITIAL_CONTACT})
 	}
@@ -189,15 +189,14 @@ func (s *expectAuthReply) reject(sa *ikeSA, kind wire.NotifyType, text, remedy s
 	s.leave(sa)
 	sa.event(Failed, text, remedy)
 	sa.state = &established{closing: true, rejected: true}
-	conn := sa.conn
 	sa.enqueue(&farewell{error: kind})
-	sa.end.keeperOf(conn).failed(text)
+	sa.attemptFailed(text)
 }
 
 // renounce waits for the answer only to close the IKE SA after it: the peer may believe that it is up.
 func (s *expectAuthReply) renounce(sa *ikeSA, why string) {
 	s.unwanted = why
-	sa.vacate()
+	sa.vacate((*childSA).vanish)
 }
 
 // part deletes an IKE SA that is not wanted any more, if the peer believes that there is one; c is nil if its answer could not be
@@ -236,7 +235,8 @@ func (sa *ikeSA) establish() {
 	sa.leaveAccount()
 	sa.keys.wipeAuth()
 	sa.established = sa.end.now
-	sa.origin = origin{called: sa.initiator, authenticated: sa.end.now, nonceMin: sa.nonceMin}
+	sa.origin = sa.newOrigin()
+	sa.origin.reauthAt = sa.reauthTime()
 	sa.heard = sa.end.now
 	sa.scheduleLifetime()
 	sa.event(Established, fmt.Sprintf("%v; %s", sa.nat, sa.secret.Reason()), "")

@@ -46,8 +46,8 @@ type childSA struct {
 
 	received uint64 // packets at the time of the last look
 
-	born                        time.Time
-	rekeyAt, expireAt, drainEnd time.Time
+	born                                time.Time
+	rekeyAt, expireAt, openAt, drainEnd time.Time
 
 	deleting bool // our Delete is queued or under way
 	outdated bool // it was negotiated under another configuration, and is to be replaced
@@ -57,7 +57,8 @@ type childSA struct {
 	gone      bool // closed; the inbound half may still drain
 }
 
-// newChild enters a Child SA and installs its inbound half; the outbound half follows at once or, with hold, by open.
+// newChild enters a Child SA and installs its inbound half; the outbound half follows at once or, with hold, by open. A responder
+// must not send under it before the peer has the answer, so it goes on to use what it takes the place of, if it does.
 func (sa *ikeSA) newChild(c *childSA, k childKeys, initiator, hold bool) {
 	c.sa, c.born = sa, sa.end.now
 	encIn, integIn, encOut, integOut := k.encI, k.integI, k.encR, k.integR
@@ -84,6 +85,9 @@ func (sa *ikeSA) newChild(c *childSA, k childKeys, initiator, hold bool) {
 	sa.end.children[c.in] = c
 	sa.end.emit(in)
 	c.outbound = &out
+	if !hold && !initiator && len(c.twins()) > 0 {
+		hold, c.openAt = true, c.born.Add(heldTime)
+	}
 	if !hold {
 		c.open()
 	}
@@ -105,7 +109,7 @@ func (c *childSA) open() {
 	}
 	c.outbound.Path = c.sa.trafficPath()
 	c.sa.end.emit(*c.outbound)
-	c.outbound = nil
+	c.outbound, c.openAt = nil, zeroTime
 }
 
 // isReplaced reports whether there is a successor.
@@ -151,7 +155,7 @@ func (c *childSA) due() time.Time {
 	if c.gone {
 		return c.drainEnd
 	}
-	return earlier(earlier(c.rekeyAt, c.expireAt), c.activity.lookAt)
+	return earlier(earlier(earlier(c.rekeyAt, c.expireAt), c.openAt), c.activity.lookAt)
 }
 
 // scheduleChildren sets the timer of the children.
@@ -176,6 +180,8 @@ func (sa *ikeSA) childTimers() {
 			c.expireAt = zeroTime
 			c.rekeyAt = zeroTime
 			c.closeWith("its lifetime is over")
+		case passed(c.openAt):
+			c.open()
 		case passed(c.rekeyAt):
 			c.rekeyAt = zeroTime
 			c.startRekey()
@@ -231,7 +237,7 @@ func (c *childSA) finish(why string) {
 	if c.isReplaced() {
 		// The peer closes the old one: it is done with it, and ready for the new.
 		c.successor.open()
-	} else if c.isLast() {
+	} else if !c.handOver() && c.isLast() {
 		c.event(ChildDown, why, "")
 	}
 	if c.outbound == nil {
@@ -257,7 +263,7 @@ func (c *childSA) drained() {
 func (c *childSA) vanish() {
 	if !c.gone {
 		c.gone = true
-		if c.isLast() {
+		if !c.handOver() && c.isLast() {
 			c.event(ChildDown, "its IKE SA is gone", "")
 		}
 		if c.outbound == nil {
@@ -266,6 +272,23 @@ func (c *childSA) vanish() {
 		c.wipe()
 	}
 	c.drained()
+}
+
+// stay is how a Child SA takes it that its IKE SA is to be deleted: what another one carries too goes on to receive, until the peer has
+// deleted it as well.
+func (c *childSA) stay() {
+	if !c.handOver() {
+		c.vanish()
+	}
+}
+
+// depart is how it takes it that its IKE SA was deleted: packets of what another one carries too may be on their way.
+func (c *childSA) depart() {
+	if len(c.twins()) == 0 {
+		c.vanish()
+		return
+	}
+	c.finish("its IKE SA is gone")
 }
 
 // wipe zeroes keys that were never handed over.

@@ -288,7 +288,7 @@ func (x *childExchange) needed(sa *ikeSA) bool {
 	case x.part != nil:
 		return x.part.needed(k, x.cfg)
 	}
-	return !k.hasChild(x.cfg)
+	return k.lacks(sa, x.cfg)
 }
 
 // traffic is what is asked for: for a successor at least what the old one carries (RFC 7296 2.9.2).

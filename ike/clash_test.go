@@ -32,7 +32,7 @@ var underway = map[string]func(*encounter){
 		e.sends = e.sends[:1]
 	},
 	"tell of a fatal error": func(e *encounter) {
-		e.sa.vacate()
+		e.sa.vacate((*childSA).vanish)
 		e.sa.state = &established{closing: true}
 		e.begin(&farewell{error: wire.AUTHENTICATION_FAILED})
 	},

@@ -76,8 +76,10 @@ type Connection struct {
 	// RekeyTime is the age at which the IKE SA is rekeyed, less a random part of RandTime; 0: never.
 	// OverTime is how much later the IKE SA is closed if rekeying it did not succeed.
 	RekeyTime, OverTime, RandTime time.Duration
-	// ReauthTime is the age at which the IKE SA is set up anew, break before make; 0: never.
-	ReauthTime time.Duration
+	// ReauthTime is the age at which the IKE SA is set up anew, less a random part of RandTime; 0: never. That happens next to
+	// the old one, which is deleted when it is done, or with BreakBeforeMake after the old one was deleted.
+	ReauthTime      time.Duration
+	BreakBeforeMake bool
 	// DPDDelay is the silence after which the peer is probed (RFC 7296 2.4); 0: never.
 	DPDDelay time.Duration
 	// CrashDetection exchanges tokens with the peer, by which each end learns at once that the other one has restarted (RFC

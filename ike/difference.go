@@ -47,6 +47,7 @@ var connectionFacets = []facet[Connection]{
 	{"proposals", RekeyIKE, func(c *Connection) any { return c.Proposals }},
 	{"rekey_time", InPlace, func(c *Connection) any { return c.RekeyTime }},
 	{"reauth_time", InPlace, func(c *Connection) any { return c.ReauthTime }},
+	{"make_before_break", InPlace, func(c *Connection) any { return c.BreakBeforeMake }},
 	{"over_time", InPlace, func(c *Connection) any { return c.OverTime }},
 	{"rand_time", InPlace, func(c *Connection) any { return c.RandTime }},
 	{"dpd_delay", InPlace, func(c *Connection) any { return c.DPDDelay }},

@@ -161,27 +161,28 @@ type EventKind uint8
 
 // The kinds of events.
 const (
-	Initiating   EventKind = iota + 1 // the first message is on its way
-	Established                       // the IKE SA is up, both ends are authenticated
-	Rekeyed                           // the IKE SA has a successor
-	Closed                            // the IKE SA is gone, as wanted by one side
-	Failed                            // the IKE SA could not be set up, or broke
-	ChildUp                           // a Child SA is up
-	ChildRekeyed                      // a Child SA has a successor
-	ChildDown                         // a Child SA is gone and has no successor
-	ChildFailed                       // a Child SA could not be set up
-	Retrying                          // the next attempt is scheduled
-	PathChanged                       // the peer is reached another way
-	Dropped                           // a message was not acted upon; Text is the reason
-	Warned                            // something to know that changes nothing
-	Assigned                          // the peer has an inner address of us, or we of it
+	Initiating      EventKind = iota + 1 // the first message is on its way
+	Established                          // the IKE SA is up, both ends are authenticated
+	Rekeyed                              // the IKE SA has a successor
+	Closed                               // the IKE SA is gone, as wanted by one side
+	Failed                               // the IKE SA could not be set up, or broke
+	ChildUp                              // a Child SA is up
+	ChildRekeyed                         // a Child SA has a successor
+	ChildDown                            // a Child SA is gone and has no successor
+	ChildFailed                          // a Child SA could not be set up
+	Retrying                             // the next attempt is scheduled
+	PathChanged                          // the peer is reached another way
+	Dropped                              // a message was not acted upon; Text is the reason
+	Warned                               // something to know that changes nothing
+	Assigned                             // the peer has an inner address of us, or we of it
+	Reauthenticated                      // the IKE SA took the place of one that was set up before
 )
 
 var eventNames = [...]string{
 	Initiating: "initiating", Established: "established", Rekeyed: "rekeyed", Closed: "closed", Failed: "failed",
 	ChildUp: "child-up", ChildRekeyed: "child-rekeyed", ChildDown: "child-down", ChildFailed: "child-failed",
 	Retrying: "retrying", PathChanged: "path-changed", Dropped: "dropped", Warned: "warning",
-	Assigned: "assigned",
+	Assigned: "assigned", Reauthenticated: "reauthenticated",
 }
 
 // String is the kind in lower case, with hyphens.

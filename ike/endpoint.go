@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/culvert-vpn/culvert/ike/wire"
@@ -90,6 +91,8 @@ func (e *Endpoint) Handle(now time.Time, in Input) []Effect {
 		e.eachKeeper(in.Conn, func(k *keeper) { k.terminate(in.Child) })
 	case Rekey:
 		e.eachKeeper(in.Conn, func(k *keeper) { k.rekey(in.Child) })
+	case Reauth:
+		e.eachKeeper(in.Conn, (*keeper).reauthenticate)
 	case Acquire:
 		e.eachKeeper(in.Conn, func(k *keeper) { k.acquire(in.Child, in.Packet) })
 	case Resolved:
@@ -215,10 +218,18 @@ func (e *Endpoint) shutdown() {
 	for _, k := range e.keepers {
 		k.rest()
 	}
-	for _, sa := range append([]*ikeSA(nil), e.order...) {
+	for _, sa := range e.latestFirst() {
 		sa.close("the endpoint shuts down")
 		e.touch(sa)
 	}
+}
+
+// latestFirst are all IKE SAs, those that were authenticated last first: what they carry is not to be handed to one that is closed
+// next.
+func (e *Endpoint) latestFirst() []*ikeSA {
+	list := slices.Clone(e.order)
+	slices.SortStableFunc(list, func(a, b *ikeSA) int { return b.origin.authenticated.Compare(a.origin.authenticated) })
+	return list
 }
 
 func (e *Endpoint) emit(x Effect) { e.effects = append(e.effects, x) }

@@ -249,7 +249,13 @@ func (sa *ikeSA) retire() {
 }
 
 // close deletes the IKE SA. The children go at once.
-func (sa *ikeSA) close(why string) {
+func (sa *ikeSA) close(why string) { sa.closeWith(why, (*childSA).vanish) }
+
+// giveWay deletes an IKE SA whose place another one took. What that carries too goes on to receive here until the peer has deleted it.
+func (sa *ikeSA) giveWay(why string) { sa.closeWith(why, (*childSA).stay) }
+
+// closeWith deletes the IKE SA; each child comes to that end now.
+func (sa *ikeSA) closeWith(why string, end func(*childSA)) {
 	switch s := sa.state.(type) {
 	case lingering:
 	case *established:
@@ -264,7 +270,7 @@ func (sa *ikeSA) close(why string) {
 				r.exchange = orphan{r.kind}
 			}
 		}
-		sa.vacate()
+		sa.vacate(end)
 		sa.timers = timers{timerRetransmit: sa.timers[timerRetransmit]}
 		sa.enqueue(&deleteIKE{why: why})
 	case *expectAuthReply:

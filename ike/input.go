@@ -31,6 +31,9 @@ type Terminate struct{ Conn, Child string }
 // Rekey asks for new keys: of a child of a connection, or of its IKE SA if Child is empty.
 type Rekey struct{ Conn, Child string }
 
+// Reauth asks to set the IKE SAs of a connection up anew, with all their children (RFC 7296 2.8.3).
+type Reauth struct{ Conn string }
+
 // Resolved answers a Dial: the path to the peer, or why there is none.
 type Resolved struct {
 	Conn string
@@ -97,6 +100,7 @@ func (Tick) input()        {}
 func (Initiate) input()    {}
 func (Terminate) input()   {}
 func (Rekey) input()       {}
+func (Reauth) input()      {}
 func (Resolved) input()    {}
 func (Acquire) input()     {}
 func (Expiring) input()    {}

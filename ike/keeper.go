@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/culvert-vpn/culvert/ts"
@@ -99,10 +100,18 @@ func (k *keeper) plan() {
 	}
 	k.clearAway()
 	k.unassign()
+	renewing := false
+	for _, sa := range slices.Clone(k.end.order) {
+		if sa.conn == k.conn && sa.renews != nil && sa.isCurrent() {
+			k.carryOver(sa)
+			renewing = true
+		}
+	}
 	sa := k.current()
 	var missing []*keptChild
 	for _, c := range k.children {
 		switch {
+		case k.hasChild(c.cfg) && renewing:
 		case k.hasChild(c.cfg):
 			c.once, c.attempts, c.notYet = false, 0, zeroTime
 		case sa != nil && c.division.pairs: // each is asked for by its packets
@@ -117,15 +126,18 @@ func (k *keeper) plan() {
 		k.dial()
 		return
 	}
-	now := k.end.now
 	for _, c := range missing {
-		if k.isNegotiating(sa, c.cfg) || sa.isReplacing(c.cfg) {
-			continue
-		}
-		if c.notYet.After(now) {
-			k.wakeAt(c.notYet)
-			continue
-		}
+		k.negotiate(sa, c)
+	}
+}
+
+// negotiate asks for a child in an IKE SA, unless that is under way or it is too early.
+func (k *keeper) negotiate(sa *ikeSA, c *keptChild) {
+	switch {
+	case k.isNegotiating(sa, c.cfg) || sa.isReplacing(c.cfg):
+	case c.notYet.After(k.end.now):
+		k.wakeAt(c.notYet)
+	default:
 		sa.enqueue(&childExchange{cfg: c.cfg})
 		k.end.touch(sa)
 	}
@@ -176,7 +188,7 @@ func (k *keeper) resolved(r Resolved) {
 	}
 	for _, c := range k.children {
 		if c.keep || c.once {
-			k.end.initiate(k.conn, c.cfg, r.Path)
+			k.end.initiate(k.conn, c.cfg, r.Path, nil)
 			return
 		}
 	}
@@ -193,14 +205,14 @@ func (k *keeper) hurry(otherAddresses bool) {
 	}
 }
 
-// current is the IKE SA that new children go into, or nil.
-func (k *keeper) current() *ikeSA {
+// current is the IKE SA that new children go into, or nil: the one that was authenticated last.
+func (k *keeper) current() (current *ikeSA) {
 	for _, sa := range k.end.order {
-		if sa.conn == k.conn && sa.isCurrent() && !sa.outdated {
-			return sa
+		if sa.conn == k.conn && sa.isCurrent() && !sa.outdated && (current == nil || sa.isLaterThan(current)) {
+			current = sa
 		}
 	}
-	return nil
+	return current
 }
 
 // isCalling reports whether we are setting up an IKE SA.
@@ -227,7 +239,7 @@ func (k *keeper) hasChild(cfg *Child) bool { return k.child(cfg) != nil }
 func (k *keeper) child(cfg *Child) *childSA {
 	for _, sa := range k.end.order {
 		for _, c := range sa.children {
-			if c.cfg == cfg && !c.gone && !c.redundant && !c.deleting && !c.isOutdated() {
+			if sa.stage() == up && c.cfg == cfg && c.isUp() {
 				return c
 			}
 		}
@@ -243,6 +255,14 @@ func (k *keeper) keptOf(cfg *Child) *keptChild {
 		}
 	}
 	return nil
+}
+
+// lacks reports whether a child is still to be set up in an IKE SA.
+func (k *keeper) lacks(sa *ikeSA, cfg *Child) bool {
+	if sa.renews != nil && sa.renews.has(cfg) {
+		return !sa.has(cfg)
+	}
+	return !k.hasChild(cfg)
 }
 
 func (k *keeper) isNegotiating(sa *ikeSA, cfg *Child) bool {
@@ -299,7 +319,7 @@ func (k *keeper) want(cfg *Child) {
 // terminate closes a child by order of the operator; the whole connection if the name is empty.
 func (k *keeper) terminate(child string) {
 	k.named(child, func(c *keptChild) { c.held, c.keep, c.once = true, false, false })
-	for _, sa := range append([]*ikeSA(nil), k.end.order...) {
+	for _, sa := range k.end.latestFirst() {
 		if sa.conn != k.conn {
 			continue
 		}
@@ -312,6 +332,15 @@ func (k *keeper) terminate(child string) {
 			if c.cfg.Name == child {
 				c.closeWith("the operator closed it")
 			}
+		}
+	}
+}
+
+// reauthenticate sets the IKE SAs up anew by order of the operator.
+func (k *keeper) reauthenticate() {
+	for _, sa := range slices.Clone(k.end.order) {
+		if sa.conn == k.conn {
+			sa.reauthenticate()
 		}
 	}
 }
@@ -384,7 +413,7 @@ func (k *keeper) succeeded(sa *ikeSA) {
 		}
 	}
 	for _, other := range append([]*ikeSA(nil), k.end.order...) {
-		if other != sa && other.conn == k.conn {
+		if other != sa && other.conn == k.conn && sa.isCurrent() {
 			k.reconcile(sa, other)
 		}
 	}
@@ -392,9 +421,11 @@ func (k *keeper) succeeded(sa *ikeSA) {
 
 // reconcile decides between a new IKE SA and another one of the same connection.
 func (k *keeper) reconcile(sa, other *ikeSA) {
-	if _, calling := other.state.(*expectInitReply); calling && !sa.initiator && k.conn.RemoteHost != "" {
+	if _, calling := other.state.(*expectInitReply); calling && !sa.initiator && (other.renews == nil || other.renews.isSamePeer(sa)) {
 		// The peer was faster than our own call.
+		old := other.renews
 		other.remove()
+		old.awaitPeer()
 		return
 	}
 	if !other.isCurrent() || other.outdated || !other.localID.Equal(sa.localID) || !other.remoteID.Equal(sa.remoteID) {
@@ -410,9 +441,21 @@ func (k *keeper) reconcile(sa, other *ikeSA) {
 			loser = other
 		}
 		if loser.origin.called {
-			loser.close("the peer called at the same time")
+			old := loser.renews
+			loser.giveWay("the peer called at the same time")
 			k.end.touch(loser)
+			old.awaitPeer()
 		}
+	case sa.renews == other || other.renews == sa:
+	case sa.initiator && sa.renews == nil:
+		// It was to take the place of one that the peer has replaced meanwhile.
+		sa.giveWay("another one is up")
+		k.end.touch(sa)
+	case k.conn.Unique >= UniqueKeep && other.path.Remote.Addr() == sa.path.Remote.Addr():
+		// It knows the other one, or would have said so: it authenticates anew, and is about to delete it.
+		other.replaced()
+	case k.conn.Unique == UniqueNo && other.path.Remote.Addr() == sa.path.Remote.Addr() && other.rival() == sa:
+		other.awaitPeer()
 	case k.conn.Unique == UniqueReplace:
 		other.close("the peer is connected anew, and unique = replace")
 		k.end.touch(other)

@@ -70,7 +70,7 @@ func TestKeepAsks(t *testing.T) {
 	s.spiR, s.nonceR = h.SPIr, slices.Clone(c.nonce.Data)
 	s.derive(c.ke.Data)
 	s.nextID = 1
-	s.request(wire.IKE_AUTH, append(s.auth(s.id, s.secret), s.childPayloads(1)...)...)
+	s.request(wire.IKE_AUTH, append(append(s.auth(s.id, s.secret), s.childPayloads(1)...), &wire.Notify{Kind: wire.INITIAL_CONTACT})...)
 	s.wantNotify("refuses the second", wire.IKE_AUTH, wire.AUTHENTICATION_FAILED)
 	if len(s.sends) != 1 || !first.isAsking() {
 		t.Fatal("the first is not asked")

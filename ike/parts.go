@@ -40,9 +40,12 @@ func (p *part) needed(k *keeper, cfg *Child) bool {
 	return len(living) < maxParts && !slices.ContainsFunc(living, carried)
 }
 
-// living are the Child SAs of a policy that are up and have no successor.
+// living are the Child SAs of a policy that are up and have no successor, but for those of an IKE SA that gives way to another one.
 func (k *keeper) living(cfg *Child) (list []*childSA) {
 	for _, sa := range k.end.order {
+		if sa.stage() != up || sa.renewing != nil && sa.renewing.isCurrent() {
+			continue
+		}
 		for _, c := range sa.children {
 			if c.cfg == cfg && !c.gone && !c.redundant && !c.deleting && !c.isReplaced() {
 				list = append(list, c)

@@ -221,7 +221,7 @@ func (k *keeper) hasOutdated(cfg *Child) bool {
 
 // clearAway closes what the configuration has no place for, and what is outdated when its place is taken.
 func (k *keeper) clearAway() {
-	for _, sa := range slices.Clone(k.end.order) {
+	for _, sa := range k.end.latestFirst() {
 		if sa.conn != k.conn || sa.isGone() {
 			continue
 		}
@@ -337,6 +337,7 @@ func (sa *ikeSA) reschedule() {
 	}
 	t := &sa.timers
 	t[timerRekey], t[timerReauth], t[timerExpire] = zeroTime, zeroTime, zeroTime
+	sa.origin.reauthAt = sa.reauthTime()
 	sa.scheduleRenewal(sa.established)
 	if due, now := earlier(t[timerRekey], t[timerReauth]), sa.end.now; !due.IsZero() && due.Before(now) {
 		for _, i := range []timer{timerRekey, timerReauth, timerExpire} {

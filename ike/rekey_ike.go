@@ -13,6 +13,20 @@ import (
 // replacedTime is how long a replaced IKE SA waits for the peer's Delete before it sends one itself.
 const replacedTime = 30 * time.Second
 
+// newOrigin is what an IKE SA has from its IKE_AUTH.
+func (sa *ikeSA) newOrigin() origin {
+	return origin{called: sa.initiator, authenticated: sa.end.now, nonceMin: sa.nonceMin, assigned: sa.origin.assigned}
+}
+
+// reauthTime is when an IKE SA of the configured age is to be set up anew. New keys do not put off that both ends have to prove once
+// more who they are.
+func (sa *ikeSA) reauthTime() time.Time {
+	if c := sa.conn; c.ReauthTime > 0 {
+		return sa.origin.authenticated.Add(c.ReauthTime - sa.end.jitter(min(c.RandTime, c.ReauthTime)))
+	}
+	return zeroTime
+}
+
 // scheduleLifetime sets when the IKE SA is rekeyed, set up anew, closed and probed.
 func (sa *ikeSA) scheduleLifetime() {
 	sa.scheduleRenewal(sa.end.now)
@@ -32,9 +46,9 @@ func (sa *ikeSA) scheduleRenewal(born time.Time) {
 		sa.timers[timerExpire] = born.Add(c.RekeyTime + c.OverTime)
 	}
 	if c.ReauthTime > 0 {
-		sa.timers[timerReauth] = born.Add(c.ReauthTime - sa.end.jitter(min(c.RandTime, c.ReauthTime)))
-		sa.timers[timerExpire] = earlier(sa.timers[timerExpire], born.Add(c.ReauthTime+c.OverTime))
+		sa.timers[timerExpire] = earlier(sa.timers[timerExpire], sa.origin.authenticated.Add(c.ReauthTime+c.OverTime))
 	}
+	sa.timers[timerReauth] = earlier(sa.origin.reauthAt, sa.origin.authUntil)
 }
 
 // startRekey asks for a successor of the IKE SA, once.
@@ -44,21 +58,6 @@ func (sa *ikeSA) startRekey() {
 	}
 	sa.enqueue(&rekeyIKE{})
 	sa.end.touch(sa)
-}
-
-// reauthenticate sets the IKE SA up anew: the old one is closed first, and its children come back with the new one (RFC
-// 7296 2.8.3).
-func (sa *ikeSA) reauthenticate() {
-	if !sa.isCurrent() {
-		return
-	}
-	k := sa.end.keeperOf(sa.conn)
-	for _, c := range sa.children {
-		if !c.gone {
-			k.want(c.cfg)
-		}
-	}
-	sa.close("reauthentication is due")
 }
 
 // rekeyIKE negotiates a successor of the IKE SA in CREATE_CHILD_SA (RFC 7296 1.3.2, 2.18).
@@ -241,6 +240,13 @@ func (sa *ikeSA) succeed(next *ikeSA) {
 		next.timers[timerDeferred] = earlier(next.timers[timerDeferred], d.at)
 	}
 	sa.win.queue, sa.win.deferred = nil, nil
+	if next.renewing, sa.renewing = sa.renewing, nil; next.renewing != nil {
+		next.renewing.renews = next
+	}
+	if next.renews, sa.renews = sa.renews, nil; next.renews != nil {
+		next.renews.renewing = next
+	}
+	next.renewals, next.timers[timerGiveUp] = sa.renewals, sa.timers[timerGiveUp]
 	sa.timers = timers{timerRetransmit: sa.timers[timerRetransmit], timerGiveUp: sa.end.now.Add(replacedTime)}
 	next.scheduleLifetime()
 	next.event(Rekeyed, next.proposal.String(), "")

@@ -49,6 +49,11 @@ type ikeSA struct {
 	successor *ikeSA
 	// predecessor is what it is to replace, while we do not know yet whether it will: both ends made a successor.
 	predecessor *ikeSA
+	// renews is the IKE SA whose place it is to take, while that is up; renewing is the way back. renewals counts
+	// the attempts that failed (see reauth.go).
+	renews, renewing *ikeSA
+	renewals         int
+	awaited          bool // the peer had the time to do that
 
 	children []*childSA
 	loans    []loan // what the peer has of us
@@ -64,6 +69,8 @@ type origin struct {
 	authenticated time.Time
 	nonceMin      []byte
 	assigned      []netip.Addr // to us
+	// reauthAt is when it is to be set up anew by reauth_time, authUntil by word of the peer; zero: never.
+	reauthAt, authUntil time.Time
 }
 
 // state is what an IKE SA waits for.
@@ -169,7 +176,7 @@ func (sa *ikeSA) outlived() {
 		sa.remove()
 	case *established:
 		// It has a successor, and the peer should have deleted it.
-		sa.close("it was replaced")
+		sa.giveWay("it was replaced")
 	default:
 		s.silence(sa)
 	}
@@ -178,11 +185,10 @@ func (sa *ikeSA) outlived() {
 // fail gives an IKE SA up that was not established; text and remedy say why.
 func (sa *ikeSA) fail(text, remedy string) {
 	sa.event(Failed, text, remedy)
-	conn := sa.conn
-	sa.remove()
-	if sa.initiator && conn != nil {
-		sa.end.keeperOf(conn).failed(text)
+	if sa.initiator && sa.conn != nil {
+		sa.attemptFailed(text)
 	}
+	sa.remove()
 }
 
 // remove forgets the IKE SA and all that belongs to it, without a message.
@@ -190,7 +196,7 @@ func (sa *ikeSA) remove() {
 	if sa.removed {
 		return
 	}
-	sa.vacate()
+	sa.vacate((*childSA).vanish)
 	sa.abandonOutstanding()
 	sa.leaveAccount()
 	sa.forgetFragments()
@@ -221,14 +227,15 @@ func (sa *ikeSA) leaveAccount() {
 	}
 }
 
-// vacate ends the exchanges that wait for their turn and takes the children down.
-func (sa *ikeSA) vacate() {
+// vacate ends the exchanges that wait for their turn and takes the children down, each by end.
+func (sa *ikeSA) vacate(end func(*childSA)) {
 	if s, ok := sa.state.(interface{ leave(sa *ikeSA) }); ok {
 		s.leave(sa)
 	}
+	sa.partRenewal()
 	sa.abandonQueued()
 	for _, c := range append([]*childSA(nil), sa.children...) {
-		c.vanish()
+		end(c)
 	}
 	sa.repay()
 	if sa.conn != nil {
@@ -242,7 +249,7 @@ const lingerTime = 3 * time.Minute
 
 // linger keeps only what answers a repeated request.
 func (sa *ikeSA) linger() {
-	sa.vacate()
+	sa.vacate((*childSA).depart)
 	sa.abandonOutstanding()
 	sa.forgetFragments()
 	sa.timers = timers{timerGiveUp: sa.end.now.Add(lingerTime)}

@@ -53,8 +53,9 @@ func (s *expectAuthReply) String() string {
 func (*expectInitReply) stage() stage { return initSent }
 func (*expectAuthReply) stage() stage { return authSent }
 
-// initiate sends IKE_SA_INIT on behalf of a connection. child is negotiated in IKE_AUTH; nil is none.
-func (e *Endpoint) initiate(conn *Connection, child *Child, path natt.Path) *ikeSA {
+// initiate sends IKE_SA_INIT on behalf of a connection. child is negotiated in IKE_AUTH; nil is none. renews is the IKE SA that is
+// set up anew, if one is.
+func (e *Endpoint) initiate(conn *Connection, child *Child, path natt.Path, renews *ikeSA) {
 	sa := e.newSA(true, e.newSPI(), 0, path)
 	sa.conn = conn
 	sa.localID = conn.LocalID
@@ -62,15 +63,17 @@ func (e *Endpoint) initiate(conn *Connection, child *Child, path natt.Path) *ike
 		sa.localID = ident.FromAddr(path.Local.Addr())
 	}
 	sa.remoteID, _ = conn.RemoteID.ID()
+	if renews != nil {
+		sa.renews, renews.renewing = renews, sa
+	}
 	s := &expectInitReply{nonce: e.random(nonceLen), child: child}
 	sa.state = s
 	sa.event(Initiating, fmt.Sprintf("calling %v from %v", path.Remote, path.Local), "")
 	if err := s.newKey(sa, firstGroup(conn.Proposals)); err != nil {
 		sa.fail(err.Error(), "")
-		return nil
+		return
 	}
 	s.send(sa)
-	return sa
 }
 
 // firstGroup is the key exchange that an initiator guesses its peer to choose.

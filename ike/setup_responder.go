@@ -295,7 +295,8 @@ func (s *expectAuth) authenticate(sa *ikeSA, c *content) {
 		sa.rejectAuth(&wire.Notify{Kind: wire.AUTHENTICATION_FAILED}, text, remedy)
 		return
 	}
-	if sa.end.refuseSecond(sa) {
+	initial := c.notify(wire.INITIAL_CONTACT) != nil
+	if sa.end.refuseSecond(sa, initial) {
 		sa.rejectAuth(&wire.Notify{Kind: wire.AUTHENTICATION_FAILED}, "the peer is connected already, and unique = keep", "")
 		return
 	}
@@ -306,7 +307,7 @@ func (s *expectAuth) authenticate(sa *ikeSA, c *content) {
 	sa.secret = secret
 	body := local.AppendWire(nil)
 	auth := secret.Auth(sa.keys.prf, sa.keys.signed(s.signed, sa.keys.pr, body))
-	if c.notify(wire.INITIAL_CONTACT) != nil {
+	if initial {
 		sa.end.initialContact(sa)
 	}
 	sa.timers[timerGiveUp] = zeroTime
@@ -422,11 +423,12 @@ func orAddress(id ident.ID) string {
 	return id.String()
 }
 
-// refuseSecond applies unique = keep. The peer may have lost the first IKE SA: it is asked, or it would be shut out for as long
+// refuseSecond applies unique = keep, but to a peer that authenticates anew: it is where it was, and knows the first IKE SA, or would have
+// sent INITIAL_CONTACT. The peer may have lost the first IKE SA: it is asked, or it would be shut out for as long
 // as nothing else finds out.
-func (e *Endpoint) refuseSecond(sa *ikeSA) bool {
+func (e *Endpoint) refuseSecond(sa *ikeSA, initial bool) bool {
 	first := e.otherWith(sa)
-	if sa.conn.Unique != UniqueKeep || first == nil || first.outdated {
+	if sa.conn.Unique != UniqueKeep || first == nil || first.outdated || first.path.Remote.Addr() == sa.path.Remote.Addr() && !initial {
 		return false
 	}
 	if !first.isAsking() {

@@ -29,9 +29,9 @@ type SAInfo struct {
 	// Secret says how the pre-shared key was found.
 	Secret   string
 	Proposal suite.Proposal
-	// Established is when both ends were authenticated. RekeyAt and ExpireAt are zero if there is no such limit.
-	Established, RekeyAt, ExpireAt time.Time
-	Children                       []ChildInfo
+	// Established is when both ends were authenticated. RekeyAt, ReauthAt and ExpireAt are zero if there is no such limit.
+	Established, RekeyAt, ReauthAt, ExpireAt time.Time
+	Children                                 []ChildInfo
 	// Assigned are our inner addresses, Lent those that the peer has of us.
 	Assigned, Lent []netip.Addr
 }
@@ -60,7 +60,7 @@ func (e *Endpoint) Snapshot() []SAInfo {
 			Path: sa.path, NAT: sa.nat, LocalID: sa.localID, RemoteID: sa.remoteID,
 			Proposal: sa.proposal, Established: sa.established,
 			Assigned: slices.Clone(sa.origin.assigned), Lent: sa.lent(),
-			RekeyAt: sa.timers[timerRekey], ExpireAt: sa.timers[timerExpire],
+			RekeyAt: sa.timers[timerRekey], ReauthAt: sa.timers[timerReauth], ExpireAt: sa.timers[timerExpire],
 		}
 		if !sa.established.IsZero() {
 			info.Secret = sa.secret.Reason()
@@ -75,6 +75,9 @@ func (e *Endpoint) Snapshot() []SAInfo {
 			info.State = "replaced"
 		} else if sa.outdated && sa.isCurrent() {
 			info.State = "outdated"
+		}
+		if sa.renewing != nil {
+			info.State = "established, being set up anew"
 		}
 		for _, c := range sa.children {
 			info.Children = append(info.Children, c.info())

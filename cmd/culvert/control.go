@@ -17,6 +17,7 @@ import (
 type order struct {
 	control string
 	child   string
+	reauth  bool
 	timeout time.Duration
 }
 
@@ -42,9 +43,11 @@ func newDown() *cobra.Command {
 func newRekey() *cobra.Command {
 	return newOrder("rekey", "has new keys", &cobra.Command{
 		Short: "Agree on new keys for a connection or a child",
-		Long:  `Rekey agrees on new keys for a connection's IKE SA, or for one of its children, without an interruption.`,
+		Long: `Rekey agrees on new keys for a connection's IKE SA, or for one of its children, without an interruption. With --reauth both
+sides prove anew who they are: a new IKE SA with all children takes the place of the old one.`,
 		Example: `  culvert rekey office
-  culvert rekey office --child net`,
+  culvert rekey office --child net
+  culvert rekey office --reauth`,
 	})
 }
 
@@ -63,6 +66,10 @@ func newOrder(verb, done string, cmd *cobra.Command) *cobra.Command {
 		return o.send(verb, args[0], done, cmd.OutOrStdout())
 	}
 	cmd.Flags().StringVar(&o.child, "child", "", "only this child of the connection")
+	if verb == "rekey" {
+		cmd.Flags().BoolVar(&o.reauth, "reauth", false, "authenticate anew")
+		cmd.MarkFlagsMutuallyExclusive("child", "reauth")
+	}
 	cmd.Flags().DurationVar(&o.timeout, "timeout", gateway.DefaultTimeout, "how long to wait, as 10s or 2m")
 	controlFlag(cmd, &o.control)
 	return cmd
@@ -77,7 +84,7 @@ func (o *order) send(verb, name, done string, w io.Writer) error {
 	if o.timeout <= 0 || o.timeout > gateway.MaxTimeout {
 		return usage("--timeout is %v; it must be more than 0 and at most %v", o.timeout, gateway.MaxTimeout)
 	}
-	request := gateway.Request{Cmd: verb, Conn: name, Child: o.child, Timeout: o.timeout.Seconds()}
+	request := gateway.Request{Cmd: verb, Conn: name, Child: o.child, Reauth: o.reauth, Timeout: o.timeout.Seconds()}
 	err := gateway.Client{Socket: o.control}.Do(context.Background(), request, func(r gateway.Reply) {
 		if r.Event != nil {
 			writeEvent(w, r.Event)

@@ -135,6 +135,9 @@ func (t *statusText) ikeSA(sa *gateway.IKEStatus) {
 	words := []string{sa.State, caller}
 	if !sa.Established.IsZero() {
 		words = append(words, "for "+span(t.now.Sub(sa.Established)), t.ahead(sa.RekeyAt, sa.ExpireAt))
+		if !sa.ReauthAt.IsZero() {
+			words = append(words, "authenticates anew "+t.in(sa.ReauthAt))
+		}
 	}
 	spis := fmt.Sprintf("SPIs %s, %s", sa.SPIi, cmp.Or(sa.SPIr, "?"))
 	if sa.Proposal != "" {

@@ -157,18 +157,6 @@ func TestAcquire(t *testing.T) {
 	}
 }
 
-// TestReauth sets up the IKE SA anew from time to time, break before make.
-func TestReauth(t *testing.T) {
-	s := newScene(t, 10, func(a, _ *side) { a.reauth = 10 * time.Minute })
-	s.up()
-	s.Run(65 * time.Minute)
-	if n := s.a.Seen(ike.Established); n != 7 {
-		t.Errorf("%d IKE SAs in 65 minutes, want 7", n)
-	}
-	s.wantUp()
-	s.wantEnd()
-}
-
 // TestLongLife runs for days with the lifetimes of a common configuration.
 func TestLongLife(t *testing.T) {
 	s := newScene(t, 10, func(a, b *side) {

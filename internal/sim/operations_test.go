@@ -82,6 +82,12 @@ var operations = []operation{
 	{"another configuration is loaded", 4, func(s *scene, h *Host, how byte) { s.reload(h, how) }},
 	{"the first configuration is loaded again", 2, func(s *scene, h *Host, _ byte) { h.Reconfigure(s.sideOf(h).config()) }},
 	{"another address", 6, func(s *scene, h *Host, how byte) { s.move(h, how) }},
+	{"reauthenticate", 5, func(_ *scene, h *Host, _ byte) { h.Give(ike.Reauth{Conn: conn}) }},
+	{"both reauthenticate, or nearly at once", 3, func(s *scene, _ *Host, how byte) {
+		for i, h := range []*Host{s.a, s.b} {
+			s.After(time.Duration(how)*time.Duration(i)*2*time.Millisecond, func() { h.Give(ike.Reauth{Conn: conn}) })
+		}
+	}},
 }
 
 // move takes a host to another place, or home.

@@ -47,6 +47,7 @@ type side struct {
 	dpd         time.Duration // -1: never
 	unique      ike.Unique
 	reauth      time.Duration
+	breakFirst  bool
 	soft        ike.Lifetime
 	hard        ike.Lifetime
 	retransmit  ike.Retransmit
@@ -113,7 +114,7 @@ func (s side) config() Config {
 			Name: conn, RemoteHost: s.peer, LocalPort: 500, RemotePort: 500,
 			LocalID: must(ident.Parse(s.id)), RemoteID: must(ident.ParsePattern(s.peerID)),
 			Proposals: proposals(suite.IKE, s.ike, "aes128gcm16-prfsha256-x25519"),
-			DPDDelay:  max(dpd, 0), Unique: s.unique, ReauthTime: s.reauth, OverTime: time.Hour, Fragmentation: s.fragmentation, Window: s.window, MOBIKE: s.mobike, CrashDetection: !s.noTokens,
+			DPDDelay:  max(dpd, 0), Unique: s.unique, ReauthTime: s.reauth, BreakBeforeMake: s.breakFirst, OverTime: time.Hour, Fragmentation: s.fragmentation, Window: s.window, MOBIKE: s.mobike, CrashDetection: !s.noTokens,
 			Children: []*ike.Child{{
 				Name: child, LocalTS: locals, RemoteTS: fars,
 				Proposals: proposals(suite.ESP, esp, "aes128gcm16-x25519"), StartAction: s.start, CloseAction: s.closeAction,

@@ -71,3 +71,21 @@ func TestRetransmissionOutOfBounds(t *testing.T) {
 		}
 	}
 }
+
+// TestMakeBeforeBreak: the connection decides, then the section charon; the default is make before break.
+func TestMakeBeforeBreak(t *testing.T) {
+	for _, test := range []struct {
+		charon, conn string
+		breakFirst   bool
+	}{
+		{"", "", false},
+		{"make_before_break = no", "", true},
+		{"make_before_break = no", "make_before_break = yes", false},
+		{"", "make_before_break = no", true},
+	} {
+		c, _ := mustParse(t, withCharon(test.charon, test.conn))
+		if got := c.Connections[0].BreakBeforeMake; got != test.breakFirst {
+			t.Errorf("%q %q: break before make is %v", test.charon, test.conn, got)
+		}
+	}
+}

@@ -10,10 +10,15 @@ import (
 
 // charon is the section charon while it is read: the settings of strongSwan's strongswan.conf that Culvert obeys. swanctl passes over
 // sections that it does not know, so a file that has it is still one for both.
-type charon struct{ retransmission }
+type charon struct {
+	retransmission
+	makeFirst written[bool]
+}
 
 // charonKeys are the keys of charon.
-var charonKeys = retransmitKeys(func(c *charon) *retransmission { return &c.retransmission })
+var charonKeys = append(retransmitKeys(func(c *charon) *retransmission { return &c.retransmission }), key[charon]{
+	name: "make_before_break", set: func(c *charon, v string) error { return c.makeFirst.set(parseBool(v)) },
+})
 
 // retransmission is a schedule of retransmissions while it is read.
 type retransmission struct {
