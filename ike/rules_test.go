@@ -919,3 +919,25 @@ func TestAttributes(t *testing.T) {
 		t.Errorf("asks for %s", attributesText(c.cp))
 	}
 }
+
+// TestTransportTrigger: in transport mode, too, the selectors of the packet that asks for a child stand first, and are not repeated when
+// rekeying (RFC 7296 2.9, 2.9.2, 2.23.1).
+func TestTransportTrigger(t *testing.T) {
+	s := newScript(t, hostToHost)
+	p := ts.Packet{Src: s.path.Local.Addr(), Dst: s.path.Remote.Addr(), Protocol: 6, SrcPort: 4000, DstPort: 80, HasPorts: true}
+	s.give(Acquire{Conn: "c", Child: "net", Packet: p})
+	s.takeCall()
+	_, ask := s.want("authenticates", wire.IKE_AUTH, false)
+	tsi, tsr := slices.Concat(sel("192.0.2.1[tcp/4000]"), sel("192.0.2.1")), slices.Concat(sel("192.0.2.2[tcp/80]"), sel("192.0.2.2"))
+	if ask.notify(wire.USE_TRANSPORT_MODE) == nil || !slices.Equal(ask.tsi.Selectors, tsi) || !slices.Equal(ask.tsr.Selectors, tsr) {
+		t.Fatalf("asks for %v === %v", ask.tsi.Selectors, ask.tsr.Selectors)
+	}
+	s.answer(wire.IKE_AUTH, 1, append(s.auth(s.id, s.secret), s.childWith("192.0.2.1", "192.0.2.2", wire.USE_TRANSPORT_MODE)...)...)
+	if s.lastInstall(In).Mode != Transport {
+		t.Fatalf("not established: %v", s.texts())
+	}
+	s.give(Rekey{Conn: "c", Child: "net"})
+	if _, ask = s.want("rekeys", wire.CREATE_CHILD_SA, false); !slices.Equal(ask.tsi.Selectors, sel("192.0.2.1")) || !slices.Equal(ask.tsr.Selectors, sel("192.0.2.2")) {
+		t.Errorf("rekeys %v === %v", ask.tsi.Selectors, ask.tsr.Selectors)
+	}
+}
