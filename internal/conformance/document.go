@@ -8,10 +8,9 @@ import (
 
 // The states of a row.
 const (
-	yes     = "yes"     // Culvert does so
-	no      = "no"      // it applies, and Culvert does otherwise
-	absent  = "n/a"     // about something that Culvert does not have
-	pending = "pending" // not looked at yet
+	yes    = "yes" // Culvert does so
+	no     = "no"  // it applies, and Culvert does otherwise
+	absent = "n/a" // about something that Culvert does not have
 )
 
 // row is one key word of an RFC: a line of a table of the document.
