@@ -21,6 +21,7 @@ type control struct {
 	endpoint *ike.Endpoint
 	edges    *edges
 	guard    *guard
+	clock    *clock
 	resolver *resolver
 	lookout  *lookout // nil without a host
 	log      *eventLog
@@ -50,6 +51,7 @@ func newControl(g *Gateway, e *edges, h *guard, mtu int) *control {
 	c := &control{
 		datapath: &datapath{mail: newMailbox(&g.counters), counters: &g.counters, start: now, deviceMTU: mtu},
 		options:  &g.options, requests: g.requests, edges: e, guard: h,
+		clock:    newClock(g.options.uptime),
 		log:      &eventLog{log: g.options.log},
 		keys:     keyLog{ike: g.options.ikeKeys, esp: g.options.espKeys},
 		slots:    esp.NewSlots(1 << slotBits),
@@ -89,6 +91,8 @@ func (c *control) run(ctx context.Context, broken <-chan error) (failure error) 
 	defer timer.Stop()
 	mend, noMending := c.guard.due()
 	defer noMending()
+	look := time.NewTicker(lookAtClock)
+	defer look.Stop()
 	stop := ctx.Done()
 	var graceOver <-chan time.Time
 	shutDown := func() {
@@ -101,7 +105,7 @@ func (c *control) run(ctx context.Context, broken <-chan error) (failure error) 
 			return failure
 		}
 		if at, ok := c.endpoint.Deadline(); ok {
-			timer.Reset(time.Until(at))
+			timer.Reset(c.clock.until(at))
 		}
 		unknown := c.mail.unknown
 		if len(c.mail.known) > 0 {
@@ -116,6 +120,10 @@ func (c *control) run(ctx context.Context, broken <-chan error) (failure error) 
 			c.handle(ike.Tick{})
 		case f := <-c.requests:
 			f(c)
+		case <-look.C: // after which the timer is set anew
+			if c.clock.woke() {
+				c.handle(ike.Woke{})
+			}
 		case <-mend:
 			c.guard.report(c.guard.mend())
 		case <-stop:
@@ -135,7 +143,7 @@ func (c *control) handle(in ike.Input) {
 	}
 	for c.answers = append(c.answers, in); len(c.answers) > 0; {
 		in, c.answers = c.answers[0], c.answers[1:]
-		for _, effect := range c.endpoint.Handle(time.Now(), in) {
+		for _, effect := range c.endpoint.Handle(c.clock.now(), in) {
 			c.carryOut(effect)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -152,6 +153,7 @@ func start(t *testing.T, net *udptest.Network, addr netip.Addr, conf string, opt
 	opts = append([]Option{
 		WithTUN(s.queue), WithDevice("tun-test", 1),
 		WithConns(Conns{IKE: []udp.Conn{listen(500)}, NATT: []udp.Conn{listen(4500)}}),
+		withTestClock(nil),
 		WithEvents(func(ev ike.Event) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -167,6 +169,20 @@ func start(t *testing.T, net *udptest.Network, addr netip.Addr, conf string, opt
 	go func() { s.done <- s.g.Run(ctx) }()
 	t.Cleanup(s.stop)
 	return s
+}
+
+// withTestClock has the gateway live by the time of the test, and by how long the host slept, if that is given.
+func withTestClock(slept *atomic.Int64) Option {
+	began := time.Now()
+	return func(o *options) {
+		o.uptime = func() time.Duration {
+			up := time.Since(began)
+			if slept != nil {
+				up += time.Duration(slept.Load())
+			}
+			return up
+		}
+	}
 }
 
 func parse(t *testing.T, conf string) config.Config {

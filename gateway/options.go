@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/culvert-vpn/culvert/ike"
 	"github.com/culvert-vpn/culvert/tun"
@@ -34,13 +35,15 @@ type options struct {
 	ready          func()
 	control        string
 	reload         func(context.Context) (Reloaded, error)
+	// uptime is the time since some moment, which goes on while the host is suspended.
+	uptime func() time.Duration
 	// lookup asks the DNS; nil: as usual.
 	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	state  string
 }
 
 func defaults() options {
-	return options{log: slog.New(slog.DiscardHandler), rand: rand.Reader, deviceQueues: 1}
+	return options{log: slog.New(slog.DiscardHandler), rand: rand.Reader, deviceQueues: 1, uptime: hostUptime}
 }
 
 // check reports options that do not go together.

@@ -191,7 +191,7 @@ func (c *control) status() Status {
 		child.Up, child.DroppedNoSA = c.policies.up(k), k.noSA.Load()
 		if i := slices.IndexFunc(wishes, func(w ike.Wish) bool { return w.Conn == k.conn.Name && w.Child == k.cfg.Name }); i >= 0 {
 			w := wishes[i]
-			child.Wanted, child.Held, child.Attempts, child.NextTry = w.Wanted, w.Held, w.Attempts, w.NotYet
+			child.Wanted, child.Held, child.Attempts, child.NextTry = w.Wanted, w.Held, w.Attempts, c.clock.wall(w.NotYet)
 		}
 	}
 	return s
@@ -212,7 +212,8 @@ func (c *control) ikeStatus(sa ike.SAInfo) IKEStatus {
 		State: sa.State, Up: sa.Current, Initiator: sa.Initiator, SPIi: ikeSPI(sa.SPIi), SPIr: ikeSPI(sa.SPIr),
 		Local: sa.Path.Local.String(), Remote: sa.Path.Remote.String(), NAT: sa.NAT.String(), MOBIKE: sa.MOBIKE,
 		LocalID: idText(sa.LocalID), RemoteID: idText(sa.RemoteID), Secret: sa.Secret,
-		Proposal: sa.Proposal.String(), Established: sa.Established, RekeyAt: sa.RekeyAt, ReauthAt: sa.ReauthAt, ExpireAt: sa.ExpireAt,
+		Proposal: sa.Proposal.String(), Established: c.clock.wall(sa.Established), RekeyAt: c.clock.wall(sa.RekeyAt),
+		ReauthAt: c.clock.wall(sa.ReauthAt), ExpireAt: c.clock.wall(sa.ExpireAt),
 	}
 	for _, a := range sa.PeerAddrs {
 		s.PeerAddresses = append(s.PeerAddresses, a.String())
@@ -227,7 +228,7 @@ func (c *control) childSAStatus(info ike.ChildInfo) ChildSAStatus {
 	s := ChildSAStatus{
 		Name: info.Name, State: info.State, SPIIn: espSPI(info.In), SPIOut: espSPI(info.Out), Mode: info.Mode.String(),
 		Proposal: info.Proposal.String(), Local: texts(info.Local), Remote: texts(info.Remote),
-		Born: info.Born, RekeyAt: info.RekeyAt, ExpireAt: info.ExpireAt,
+		Born: c.clock.wall(info.Born), RekeyAt: c.clock.wall(info.RekeyAt), ExpireAt: c.clock.wall(info.ExpireAt),
 	}
 	ch := c.children[info.In]
 	if ch == nil {

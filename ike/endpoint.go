@@ -107,6 +107,8 @@ func (e *Endpoint) Handle(now time.Time, in Input) []Effect {
 		e.addressesChanged(in)
 	case Surveyed:
 		e.surveyed(in)
+	case Woke:
+		e.woke()
 	case Reconfigure:
 		e.reconfigure(in)
 	case Stray:

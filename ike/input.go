@@ -82,6 +82,10 @@ type Stray struct {
 	Len  int
 }
 
+// Woke says that the host was suspended, and the time went on meanwhile: the peer may have given us up, and a NAT forgotten. Every
+// peer is asked for a sign of life at once (RFC 7296 2.4), and what waited to be tried again is tried now.
+type Woke struct{}
+
 // Shutdown asks to delete every IKE SA. The endpoint is finished when Idle reports so.
 type Shutdown struct{}
 
@@ -109,5 +113,6 @@ func (Moved) input()       {}
 func (Addresses) input()   {}
 func (Surveyed) input()    {}
 func (Stray) input()       {}
+func (Woke) input()        {}
 func (Shutdown) input()    {}
 func (Reconfigure) input() {}

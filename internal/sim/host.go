@@ -134,6 +134,16 @@ func (h *Host) StepClock(d time.Duration) {
 	h.skew += d
 }
 
+// Suspend lets the host sleep: nothing reaches it, none of its timers runs, and its clock has gone on when it wakes.
+func (h *Host) Suspend(d time.Duration) {
+	h.w.trace.note(h.w, h, fmt.Sprintf("sleeps for %v", d))
+	h.down, h.notBefore = true, h.w.now.Add(d)
+	h.w.After(d, func() {
+		h.down, h.notBefore = false, time.Time{}
+		h.Give(ike.Woke{})
+	})
+}
+
 // Initiate, Terminate and Rekey are the operator's orders; an empty child means the whole connection, or its IKE SA.
 func (h *Host) Initiate(conn, child string)  { h.Give(ike.Initiate{Conn: conn, Child: child}) }
 func (h *Host) Terminate(conn, child string) { h.Give(ike.Terminate{Conn: conn, Child: child}) }

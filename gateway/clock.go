@@ -1,0 +1,50 @@
+package gateway
+
+import "time"
+
+// clock tells the time by which IKE lives. It goes on while the host is suspended, as that of the peer does, and does not jump when
+// somebody sets the host's.
+type clock struct {
+	// uptime never stands still nor goes back.
+	uptime func() time.Duration
+	start  time.Duration
+	began  time.Time
+
+	// what the clocks said when wake was called last
+	lastUptime time.Duration
+	lastLook   time.Time
+}
+
+func newClock(uptime func() time.Duration) *clock {
+	now, up := time.Now(), uptime()
+	return &clock{uptime: uptime, start: up, began: now.Round(0), lastUptime: up, lastLook: now}
+}
+
+// now is the time. Only its distance to other times of this clock means anything.
+func (c *clock) now() time.Time { return c.began.Add(c.uptime() - c.start) }
+
+// until is how long it takes until a time.
+func (c *clock) until(at time.Time) time.Duration { return at.Sub(c.now()) }
+
+// wall is a time of this clock as the host's calendar has it now; the zero time stays that.
+func (c *clock) wall(at time.Time) time.Time {
+	if at.IsZero() {
+		return at
+	}
+	return time.Now().Add(c.until(at)).Round(0)
+}
+
+const (
+	// lookAtClock is how soon it is noticed that the host was suspended: timers do not run on the clock that went on.
+	lookAtClock = time.Second
+	// nap is the shortest sleep that matters.
+	nap = 2 * time.Second
+)
+
+// woke reports whether the host slept since the last call. What a timer measures stands still meanwhile.
+func (c *clock) woke() bool {
+	up, now := c.uptime(), time.Now()
+	slept := (up - c.lastUptime) - now.Sub(c.lastLook)
+	c.lastUptime, c.lastLook = up, now
+	return slept >= nap
+}
