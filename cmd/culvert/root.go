@@ -34,8 +34,25 @@ To see it work on this machine, without any configuration:  sudo culvert demo`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%v; see %q", err, cmd.CommandPath()+" --help")
 	})
+	root.SetHelpCommand(newHelp(root))
 	root.AddCommand(newRun(), newCheck(), newStatus(), newUp(), newDown(), newRekey(), newReload(), newDemo(), newVersion(), newExitCodes())
 	return root
+}
+
+// newHelp is cobra's help, but for a topic that there is not: asking for one is a mistake in the command line.
+func newHelp(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			topic, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usage("there is no help on %q; see %q", strings.Join(args, " "), "culvert help")
+			}
+			topic.InitDefaultHelpFlag()
+			return topic.Help()
+		},
+	}
 }
 
 // knownCommand refuses what is left of the command line of culvert when it names no command.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -143,15 +144,35 @@ func openKeyLog(dir string) (k keyLog, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return k, fmt.Errorf("the directory for keys: %w", err)
 	}
-	const flags = os.O_CREATE | os.O_APPEND | os.O_WRONLY
-	if k.ike, err = os.OpenFile(filepath.Join(dir, "ikev2_decryption_table"), flags, 0o600); err != nil {
-		return k, fmt.Errorf("the file for keys: %w", err)
+	if k.ike, err = openKeys(filepath.Join(dir, "ikev2_decryption_table")); err != nil {
+		return k, err
 	}
-	if k.esp, err = os.OpenFile(filepath.Join(dir, "esp_sa"), flags, 0o600); err != nil {
+	if k.esp, err = openKeys(filepath.Join(dir, "esp_sa")); err != nil {
 		k.ike.Close()
-		return k, fmt.Errorf("the file for keys: %w", err)
+		return k, err
 	}
 	return k, nil
+}
+
+// openKeys opens a file for keys. Whoever else may write in the directory cannot have them written elsewhere, nor read them.
+func openKeys(path string) (*os.File, error) {
+	const flags = os.O_CREATE | os.O_APPEND | os.O_WRONLY | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+	f, err := os.OpenFile(path, flags, 0o600)
+	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.EMLINK) { // EMLINK on FreeBSD
+		return nil, fmt.Errorf("the file for keys %s is a symbolic link, which is not followed: remove it", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the file for keys: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && (!info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0) {
+		err = fmt.Errorf("%s is no file of its owner alone (%v): remove it, or choose another directory", path, info.Mode())
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("the file for keys: %w", err)
+	}
+	return f, nil
 }
 
 func (k keyLog) close() {
