@@ -95,7 +95,7 @@ func TestRobustReload(t *testing.T) {
 				now = settled(t, a, b, soon, func(sa SA) bool { return sa.SPIi != now.SPIi })
 			}
 			answers(t, pinger, 20)
-			if ping := pinger.Stop(); ping.Lost() > m.mayLose() || ping.Sent < 100 {
+			if ping := pinger.Stop(); ping.Lost() > m.mayLose(2) || ping.Sent < 50 {
 				t.Errorf("%v, longest gap %d\n%s", ping, ping.LongestGap(), tails(a, b))
 			}
 			if m.strongB {
@@ -106,11 +106,12 @@ func TestRobustReload(t *testing.T) {
 	}
 }
 
-// mayLose is how many packets may be lost: none between two Culverts. When one of two Child SAs for the same traffic is closed, a
-// packet is sometimes lost beside strongSwan with kernel-libipsec; a rekeying, which it knows to be one, loses none.
-func (m match) mayLose() int {
+// mayLose is how many packets may be lost when so many Child SAs are replaced other than by rekeying: none between two Culverts. Beside
+// strongSwan it is one now and then. It sends under a new Child SA from its answer on, which a packet may overtake; of a rekeying it
+// waits for the Delete of the old one.
+func (m match) mayLose(replaced int) int {
 	if m.strongA || m.strongB {
-		return 1
+		return replaced
 	}
 	return 0
 }
@@ -179,7 +180,7 @@ func TestRobustReloadSecret(t *testing.T) {
 				settled(t, a, b, soon, func(sa SA) bool { return sa.SPIi != now.SPIi })
 				answers(t, pinger, 20)
 			}
-			if ping := pinger.Stop(); ping.Lost() > m.mayLose() || ping.Sent < 50 {
+			if ping := pinger.Stop(); ping.Lost() > m.mayLose(1) || ping.Sent < 50 {
 				t.Errorf("%v, longest gap %d\n%s", ping, ping.LongestGap(), tails(a, b))
 			}
 			if m.strongB {
