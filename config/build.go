@@ -30,6 +30,8 @@ type builder struct {
 	config *Config
 	places []placed // of the connections, in the same order
 
+	pools []Pos // of their addresses, in the same order
+
 	exposed map[string]fs.FileMode // files that others than their owner may access
 	secrets map[[32]byte]string    // hash of a secret -> its name
 
@@ -47,6 +49,7 @@ type placed struct {
 	localTS, remoteTS []Pos
 	proposals         Pos
 	espProposals      []Pos
+	vips, pools       Pos
 }
 
 func build(root *section, exposed map[string]fs.FileMode, r *report) *Config {
@@ -61,6 +64,9 @@ func build(root *section, exposed map[string]fs.FileMode, r *report) *Config {
 		b.addSecrets(s)
 	}
 	b.addCharon(top.section("charon"))
+	if s := top.section("pools"); s != nil {
+		b.addPools(s)
+	}
 	if s := top.section("connections"); s != nil {
 		for _, k := range s.settings {
 			r.fail(k.pos, "name { ... }", "connections holds sections only, one for each connection")
@@ -106,9 +112,10 @@ func (b *builder) addConnection(s *section) {
 		DPDDelay: defaultDPDDelay, KeyingTries: defaultKeyTries, MOBIKE: true,
 	}}
 	shuntsOnly := onlyShunts(s)
-	where := placed{conn: s.pos, localID: s.pos, remoteID: s.pos, proposals: b.at(s, "proposals")}
+	where := placed{conn: s.pos, localID: s.pos, remoteID: s.pos, proposals: b.at(s, "proposals"), vips: b.at(s, "vips"), pools: b.at(s, "pools")}
 	apply(b.report, place{what: "connection " + s.name}, s, connectionKeys, connectionSubs, &c)
 	b.setLocalPort(s, &c)
+	b.usePools(s, &c)
 	if c.retransmission.isWritten() {
 		c.Retransmit = b.schedule(s, &c.retransmission, b.config.Retransmit)
 	}

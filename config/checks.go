@@ -17,6 +17,7 @@ func (b *builder) check() {
 		b.checkIdentity(c, b.places[i])
 		b.checkSecret(c, b.places[i])
 		b.checkStart(c, b.places[i])
+		b.checkInner(c, b.places[i])
 		b.checkProposals("connection "+c.Name, c.Proposals, b.places[i].proposals)
 		for j, child := range c.Children {
 			b.checkSelectors(c, child, b.places[i].localTS[j], b.places[i].remoteTS[j])
@@ -24,6 +25,7 @@ func (b *builder) check() {
 		}
 	}
 	b.checkTwins()
+	b.checkPoolsUsed()
 	b.checkSecretOwners()
 }
 

@@ -24,6 +24,9 @@ func (c *Config) Describe(w io.Writer) error {
 	for _, s := range c.Shunts {
 		describeShunt(t, &s)
 	}
+	for _, p := range c.Pools {
+		describePool(t, p)
+	}
 	for _, s := range c.SecretEntries {
 		fmt.Fprintf(t, "secret %s\tof %s\n", s.Name, ownerNames(s.Owners))
 	}
@@ -60,6 +63,12 @@ func describeConnection(w io.Writer, c *ike.Connection, retransmit ike.Retransmi
 	row("addresses", "%s", map[bool]string{true: "may change, if the peer does MOBIKE", false: "are those that the tunnel was set up with"}[c.MOBIKE])
 	row("large messages", "%s", fragmentationWords[c.Fragmentation])
 	row("second SA of the peer", "%s", uniqueWords[c.Unique])
+	if len(c.VIPs) > 0 {
+		row("asks the peer for", "%s", wishes(c.VIPs))
+	}
+	if len(c.Pools) > 0 {
+		row("lends addresses of", "%s", poolNames(c.Pools))
+	}
 	for _, child := range c.Children {
 		describeChild(w, child)
 	}
@@ -69,6 +78,58 @@ func describeConnection(w io.Writer, c *ike.Connection, retransmit ike.Retransmi
 // givenUp says how long the answer to a request is waited for.
 func givenUp(r ike.Retransmit) string {
 	return fmt.Sprintf("given up after %d retransmissions of a request, in all %s", r.Tries, span(r.Patience()))
+}
+
+// wishes says which inner addresses are asked for.
+func wishes(vips []netip.Addr) string {
+	var words []string
+	for _, a := range vips {
+		switch {
+		case !a.IsUnspecified():
+			words = append(words, "the address "+a.String())
+		case a.Is4():
+			words = append(words, "an IPv4 address")
+		default:
+			words = append(words, "an IPv6 address")
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+func poolNames(pools []*ike.Pool) string {
+	var words []string
+	for _, p := range pools {
+		words = append(words, "pool "+p.Name)
+	}
+	return strings.Join(words, ", ")
+}
+
+func describePool(w io.Writer, p *ike.Pool) {
+	row := func(name string, values []string) {
+		if len(values) > 0 {
+			fmt.Fprintf(w, "  %s\t%s\n", name, strings.Join(values, ", "))
+		}
+	}
+	fmt.Fprintf(w, "pool %s\n", p.Name)
+	row("lends", []string{fmt.Sprintf("%v to %v", p.First, p.Last)})
+	row("name servers", texts(p.DNS))
+	row("for the domains", p.Domains)
+	row("NetBIOS servers", texts(p.NBNS))
+	row("DHCP servers", texts(p.DHCP))
+	row("networks", texts(p.Subnets))
+	row("other networks", texts(p.Excluded))
+	if p.Netmask.IsValid() {
+		row("netmask", []string{p.Netmask.String()})
+	}
+	fmt.Fprintln(w)
+}
+
+func texts[T fmt.Stringer](list []T) []string {
+	var words []string
+	for _, x := range list {
+		words = append(words, x.String())
+	}
+	return words
 }
 
 // repeat says when an IKE SA is renewed, and what happens if that does not succeed.

@@ -142,6 +142,7 @@ func belongs(name string) string {
 		{"connections.<conn>.local", find(localKeys, name) != nil},
 		{"connections.<conn>.remote", find(remoteKeys, name) != nil},
 		{"connections.<conn>.children.<child>", find(childKeys, name) != nil},
+		{"pools.<pool>", find(poolKeys, name) != nil},
 		{"secrets.ike<suffix>", name == "secret"},
 	} {
 		if home.known {

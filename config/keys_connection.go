@@ -35,6 +35,7 @@ type connection struct {
 	*ike.Connection
 	rekey, over, rand, reauth written[time.Duration]
 	localPort                 written[uint16]
+	pools                     []string
 	retransmission
 	makeFirst written[bool]
 }
@@ -110,8 +111,11 @@ var swanctlKeys = []key[connection]{
 	{name: "send_certreq", same: "no", ignored: noCerts},
 	{name: "send_cert", same: "never ifasked", ignored: noCerts},
 	{name: "ocsp", same: "never reply", ignored: noCerts},
-	{name: "vips", refused: "virtual addresses are not implemented"},
-	{name: "pools", refused: "virtual addresses are not implemented"},
+	{name: "vips", set: setVIPs},
+	{name: "pools", set: func(c *connection, v string) error {
+		c.pools = list(v)
+		return nil
+	}},
 	{name: "ppk_id", refused: "post-quantum pre-shared keys (RFC 8784) are not implemented"},
 	{name: "ppk_required", same: "no", refused: "post-quantum pre-shared keys (RFC 8784) are not implemented"},
 	{name: "if_id_in", same: "0 0x0 0x00000000", refused: ikeKernel + "; its traffic selectors alone decide what enters the tunnel"},

@@ -14,6 +14,7 @@ var known = map[string]string{
 		rekey_time over_time rand_time pools if_id_in if_id_out mediation mediated_by mediation_peer`,
 	"charon": "retransmit_timeout retransmit_base retransmit_tries retransmit_jitter retransmit_limit make_before_break",
 	"own":    "crash_detection window_size retransmit_timeout retransmit_base retransmit_tries retransmit_jitter retransmit_limit make_before_break",
+	"pool":   "addrs dns nbns dhcp netmask subnet split_include split_exclude dns_domain 25 address server p_cscf",
 	"local":  "round certs pubkeys auth id eap_id aaa_id xauth_id",
 	"remote": "round id eap_id groups cert_policy certs cacerts ca_id pubkeys revocation auth",
 	"child": `ah_proposals esp_proposals sha256_96 local_ts remote_ts rekey_time life_time rand_time rekey_bytes life_bytes
@@ -23,7 +24,7 @@ var known = map[string]string{
 }
 
 func TestEveryKeyHasOneRow(t *testing.T) {
-	rows := map[string][]row{"conn": rowsOf(swanctlKeys), "charon": rowsOf(charonKeys), "own": rowsOf(connectionKeys[len(swanctlKeys):]), "local": rowsOf(localKeys), "remote": rowsOf(remoteKeys), "child": rowsOf(childKeys)}
+	rows := map[string][]row{"conn": rowsOf(swanctlKeys), "charon": rowsOf(charonKeys), "own": rowsOf(connectionKeys[len(swanctlKeys):]), "pool": rowsOf(poolKeys), "local": rowsOf(localKeys), "remote": rowsOf(remoteKeys), "child": rowsOf(childKeys)}
 	manual, err := os.ReadFile("../docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,8 @@ type Config struct {
 	Shunts []Shunt
 	// Retransmit is the schedule of unanswered requests to peers whose connection has no other.
 	Retransmit ike.Retransmit
+	// Pools in the order of the files.
+	Pools []*ike.Pool
 	// Secrets holds the pre-shared keys.
 	Secrets *psk.Store
 	// SecretEntries says which secrets there are and whose they are, in the order of the files.
