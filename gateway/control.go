@@ -27,6 +27,8 @@ type control struct {
 	log      *eventLog
 	keys     keyLog
 
+	inner    *inner
+	leases   *leases
 	policies *policies
 	slots    *esp.Slots
 	children map[uint32]*child // by inbound SPI
@@ -63,23 +65,19 @@ func newControl(g *Gateway, e *edges, h *guard, mtu int) *control {
 		watches:  make(map[*watch]bool),
 		began:    now,
 	}
+	c.inner = newInner(g.options.host)
+	c.leases = openLeases(g.cfg.Pools, g.options.state, g.options.log)
 	c.endpoint = ike.New(ike.Config{
-		Rand: g.options.rand, Datapath: lender{c}, Secrets: g.cfg.Secrets, Connections: g.cfg.Connections,
+		Rand: g.options.rand, Datapath: lender{c}, Lender: c.leases, Secrets: g.cfg.Secrets, Connections: g.cfg.Connections,
 		Retransmit: g.cfg.Retransmit, TokenSecret: g.tokenSecret,
 		LogKeys: g.options.ikeKeys != nil,
 	})
 	c.policies = newPolicies(c.datapath, g.cfg.Connections, g.cfg.Shunts...)
 	c.shunts = g.cfg.Shunts
 	c.configure(g.cfg.Connections)
-	answer := func(f func(*control)) {
-		select {
-		case g.requests <- f:
-		case <-g.stopped:
-		}
-	}
-	c.resolver = newResolver(&g.options, e, answer)
+	c.resolver = newResolver(&g.options, e, g.answer)
 	if g.options.host != nil {
-		c.lookout = newLookout(g.options.host, answer)
+		c.lookout = newLookout(g.options.host, g.answer)
 	}
 	return c
 }
@@ -93,6 +91,7 @@ func (c *control) run(ctx context.Context, broken <-chan error) (failure error) 
 	defer noMending()
 	look := time.NewTicker(lookAtClock)
 	defer look.Stop()
+	defer func() { c.leases.finish(time.Now()) }()
 	stop := ctx.Done()
 	var graceOver <-chan time.Time
 	shutDown := func() {
@@ -150,6 +149,7 @@ func (c *control) handle(in ike.Input) {
 	if policies, changed := c.policies.publish(); changed {
 		c.guard.report(c.guard.protect(policies))
 	}
+	c.leases.save(time.Now())
 	c.tellWatches()
 }
 

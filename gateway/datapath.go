@@ -52,6 +52,7 @@ type flow struct {
 	local, remote []ts.Selector
 	current       atomic.Pointer[outboundSA] // nil: none
 	configured    bool
+	assigned      bool // configured as long as we have the address
 	// next carries the traffic while this one is down: the flow of another configured child with the same selectors, which is
 	// a backup connection, or what the child had before the configuration changed.
 	next atomic.Pointer[flow]

@@ -34,6 +34,8 @@ func (c *control) carryOut(effect ike.Effect) {
 		c.survey(e)
 	case ike.Keepalive:
 		c.keepalive(e.Path)
+	case ike.Assign:
+		c.assign(e)
 	case ike.Keys:
 		if err := c.keys.ikeSA(e); err != nil {
 			c.log.error("the keys of an IKE SA could not be logged", err)

@@ -173,7 +173,17 @@ func (c *control) start(ctx context.Context, goroutines *sync.WaitGroup) <-chan 
 		goroutines.Go(func() { c.lookout.watch(ctx) })
 		goroutines.Go(func() { c.lookout.run(ctx) })
 	}
+	goroutines.Go(func() { c.inner.run(ctx, c.resolver.answer) })
+	goroutines.Go(func() { c.leases.run(ctx, c.resolver.answer) })
 	return broken
+}
+
+// answer runs f on the control loop, if that still runs.
+func (g *Gateway) answer(f func(*control)) {
+	select {
+	case g.requests <- f:
+	case <-g.stopped:
+	}
 }
 
 // do runs f on the control loop, as soon as that runs, and waits until it has.

@@ -17,14 +17,17 @@ import (
 
 // fakeHost notes what it is told.
 type fakeHost struct {
-	local    netip.Addr
-	mtu      int
-	protects [][]Policy
-	device   string
-	closed   bool
-	released bool
-	failure  error
-	news     chan struct{} // of addresses; nil: there are none
+	local        netip.Addr
+	mtu          int
+	protects     [][]Policy
+	assigned     [][]netip.Addr
+	names        chan Names
+	namesFailure error
+	device       string
+	closed       bool
+	released     bool
+	failure      error
+	news         chan struct{} // of addresses; nil: there are none
 }
 
 func (h *fakeHost) Setup(device string, _ int) error { h.device = device; return nil }
@@ -43,6 +46,14 @@ func (h *fakeHost) Watch(ctx context.Context, changed func()) {
 			changed()
 		}
 	}
+}
+func (h *fakeHost) Assign(addrs []netip.Addr) error {
+	h.assigned = append(h.assigned, addrs)
+	return h.failure
+}
+func (h *fakeHost) Resolve(_ context.Context, n Names) error {
+	h.names <- n
+	return h.namesFailure
 }
 func (h *fakeHost) Close() error   { h.closed = true; return nil }
 func (h *fakeHost) Release() error { h.released = true; return nil }

@@ -6,7 +6,7 @@ import (
 )
 
 // Host is what the gateway changes and asks of the machine it runs on. Its methods are called from the control
-// goroutine only, but for RouteTo, Addresses and Watch.
+// goroutine only, but for RouteTo, Addresses, Watch and Resolve.
 type Host interface {
 	// Setup readies the device, which exists already: MTU mtu, link up, no address of its own. What an earlier run left
 	// behind is not touched, because it keeps traffic from leaving in clear.
@@ -17,6 +17,12 @@ type Host interface {
 	// mended; such a call costs next to nothing while nothing on the machine changes. After an error the next call tries
 	// again. Protect takes policies.
 	Protect(policies []Policy) error
+	// Assign gives the device these addresses, which peers have assigned to us, and takes away those that it was given before.
+	// What the host sends by a policy for one of them leaves from it, unless a program has chosen another.
+	Assign(addrs []netip.Addr) error
+	// Resolve has names looked up at servers behind the device, see Names; the zero Names ends that. It may be called by any
+	// goroutine, takes until ctx ends at most, and is called once more after it has failed or the names have changed only.
+	Resolve(ctx context.Context, n Names) error
 	// RouteTo finds the local address and the MTU in bytes of the way to a peer, as if our own routes were not there.
 	RouteTo(remote netip.Addr) (local netip.Addr, mtu int, err error)
 	// Addresses lists the addresses that packets may leave from, but for those of the tunnel's device. Any goroutine may call it.
@@ -45,6 +51,12 @@ type Policy struct {
 
 // Ports is a range of ports, both ends inclusive; the zero Ports is any.
 type Ports struct{ First, Last uint16 }
+
+// Names are name servers, and the domains whose names they are to be asked for; without domains, all names.
+type Names struct {
+	Servers []netip.Addr
+	Domains []string
+}
 
 // Mark is the socket mark of the datagrams that the gateway sends, by which the host's routing tells them from the
 // traffic to be protected. It keeps clear of the bits that others use: 0xc000 (Kubernetes), 0x0f00 (Cilium), 0xff0000

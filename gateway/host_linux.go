@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -38,6 +39,9 @@ type linuxHost struct {
 	// done is what the kernel was made to be like last; settled, that nothing was left to do then.
 	done    []Policy
 	settled bool
+	// assigned are the addresses that the device is to have; index is its number.
+	assigned []netip.Addr
+	index    atomic.Int64
 
 	looking sync.Mutex      // RouteTo may come from any goroutine
 	lookup  *netlink.Handle // nil once closed
@@ -82,6 +86,7 @@ func (h *linuxHost) Setup(device string, mtu int) error {
 		return fmt.Errorf("the tunnel's device %s is not there: %w", device, err)
 	}
 	h.device = device
+	h.index.Store(int64(link.Attrs().Index))
 	configureDevice(h.kernel.Handle, link)
 	if err := h.kernel.LinkSetMTU(link, max(mtu, minMTU6)); err != nil {
 		return explainRefusal(fmt.Sprintf("setting the MTU of %s to %d", device, max(mtu, minMTU6)), err)
@@ -127,11 +132,12 @@ func (h *linuxHost) mend(policies []Policy) error {
 	} else if len(policies) > 0 {
 		errs = append(errs, fmt.Errorf("the tunnel's device %s is gone, traffic of its policies is refused: %w", h.device, err))
 	}
+	errs = append(errs, h.keepAssigned())
 	have, err := h.kernel.state()
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	want, err := planFIB(h.kernel, device, have, policies)
+	want, err := planFIB(planned{h.kernel, h.assigned}, device, have, policies)
 	fresh := want.without(have)
 	errs = append(errs, err, h.kernel.add(fresh))
 	if err := errors.Join(errs...); err != nil {
@@ -139,6 +145,14 @@ func (h *linuxHost) mend(policies []Policy) error {
 	}
 	return h.kernel.remove(have.without(want).withoutReplaced(fresh))
 }
+
+// planned is what a plan asks of the host.
+type planned struct {
+	*hostKernel
+	inner []netip.Addr
+}
+
+func (p planned) assigned() []netip.Addr { return p.inner }
 
 // RouteTo asks the kernel for the way that a packet with Mark takes, which is past our rules. The MTU is that of the
 // path where the kernel knows it, else of the device. An IPv6 link-local address needs its zone.

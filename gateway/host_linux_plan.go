@@ -163,6 +163,8 @@ type hostAddresses interface {
 	own(v6 bool) []netip.Addr
 	// usual is the source address the host would take for dst if there were no policies; invalid if there is no route.
 	usual(dst netip.Addr) netip.Addr
+	// assigned are those of own that peers have assigned.
+	assigned() []netip.Addr
 }
 
 // fibPlanner draws up the state that the policies of one address family ask for.
@@ -306,7 +308,8 @@ func (p *fibPlanner) skipSourced() {
 }
 
 // source is the address by which packets of the host to remote are covered by the policy; invalid: they are not.
-// A wide remote prefix stands for "the Internet": it takes the host's own packets only if the address they leave from
+// An address that a peer has assigned is for this and nothing else. A wide remote prefix stands for "the Internet": it takes the
+// host's own packets only if the address they leave from
 // usually is a covered one, not because the host has an address in the local network as well.
 func (p *fibPlanner) source(policy Policy, remote netip.Prefix, own []netip.Addr) netip.Addr {
 	covered := func(a netip.Addr) bool {
@@ -315,6 +318,11 @@ func (p *fibPlanner) source(policy Policy, remote netip.Prefix, own []netip.Addr
 	i := slices.IndexFunc(own, covered)
 	if i < 0 {
 		return netip.Addr{}
+	}
+	for _, a := range p.host.assigned() {
+		if slices.Contains(own, a) && covered(a) {
+			return a
+		}
 	}
 	if usual := p.usual(remote); covered(usual) {
 		return usual

@@ -26,6 +26,7 @@ func (h fixedHost) own(v6 bool) (out []netip.Addr) {
 	return out
 }
 
+func (h fixedHost) assigned() []netip.Addr          { return nil }
 func (h fixedHost) usual(dst netip.Addr) netip.Addr { return h.own(dst.Is6())[0] }
 
 // follow does what the kernel does with a packet: the rules by preference, in the table the longest prefix, then the

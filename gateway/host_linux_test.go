@@ -190,7 +190,7 @@ func TestHostProtectMends(t *testing.T) {
 		k := m.host.(*linuxHost).kernel
 		have, err := k.state()
 		m.must(err)
-		want, err := planFIB(k, m.device.Index(), have, policies)
+		want, err := planFIB(planned{hostKernel: k}, m.device.Index(), have, policies)
 		m.must(err)
 		if add, remove := want.without(have), have.without(want); len(add.rules)+len(add.routes)+len(remove.rules)+len(remove.routes) != 0 {
 			t.Fatalf("%s, what was set does not read back:\nmissing %v\nextra %v", when, add, remove)

@@ -118,6 +118,6 @@ func WithReload(f func(context.Context) (Reloaded, error)) Option {
 func WithControl(path string) Option { return func(o *options) { o.control = path } }
 
 // WithState names the directory in which the gateway keeps what outlives it: a secret by which peers notice at once that it crashed
-// and is back (RFC 6290). It must be this gateway's alone, on this machine alone, and is made if it does not exist. Without it
+// and is back (RFC 6290), and which peer had which address of a pool, for when it comes back. It must be this gateway's alone, on this machine alone, and is made if it does not exist. Without it
 // nothing is kept.
 func WithState(dir string) Option { return func(o *options) { o.state = dir } }

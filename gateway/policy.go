@@ -48,7 +48,7 @@ func (p *policies) configure(conns []*ike.Connection, shunts []config.Shunt) {
 			}
 			p.children = append(p.children, k)
 			p.byConfig[cfg] = k
-			local, remote := ts.Resolve(cfg.LocalTS, only(conn.LocalAddrs)...), ts.Resolve(cfg.RemoteTS, only(conn.RemoteAddrs)...)
+			local, remote := k.local(), k.remote()
 			if len(local) == 0 || len(remote) == 0 {
 				continue
 			}
@@ -91,6 +91,47 @@ func findFlow(list []*flow, k *kept, local, remote []ts.Selector) *flow {
 		}
 	}
 	return nil
+}
+
+// local is the traffic of our side, as far as it is known before the child is up.
+func (k *kept) local() []ts.Selector {
+	if len(k.conn.VIPs) > 0 {
+		return ts.Resolve(k.cfg.LocalTS)
+	}
+	return ts.Resolve(k.cfg.LocalTS, only(k.conn.LocalAddrs)...)
+}
+
+// remote is the traffic of the peer's side. For a peer that gets an address of a pool it is the whole pool: what is sent there goes to
+// nobody else.
+func (k *kept) remote() []ts.Selector {
+	if len(k.conn.Pools) == 0 {
+		return ts.Resolve(k.cfg.RemoteTS, only(k.conn.RemoteAddrs)...)
+	}
+	list := ts.Resolve(k.cfg.RemoteTS)
+	for _, spec := range k.cfg.RemoteTS {
+		if !spec.Dynamic {
+			continue
+		}
+		for _, p := range k.conn.Pools {
+			s := spec.Sel
+			s.Start, s.End = surround(p.First, p.Last)
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// surround is the range of a pool, with the network and the broadcast address around it if there are such: one prefix instead of
+// many.
+func surround(first, last netip.Addr) (netip.Addr, netip.Addr) {
+	before, behind := first.Prev(), last.Next()
+	if !before.IsValid() || !behind.IsValid() {
+		return first, last
+	}
+	if around := (ts.Selector{EndPort: 65535, Start: before, End: behind}); len(around.Prefixes()) == 1 {
+		return before, behind
+	}
+	return first, last
 }
 
 // only returns the address that a list of addresses leaves no choice but to use, if there is one.

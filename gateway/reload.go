@@ -62,6 +62,7 @@ func (c *control) reload(cfg config.Config) (Reloaded, error) {
 	mtu := deviceMTU(cfg.Connections)
 	former := c.shunts
 	c.changes, c.shunts = nil, cfg.Shunts
+	c.leases.Configure(ranges(cfg.Pools))
 	c.handle(ike.Reconfigure{Secrets: cfg.Secrets, Connections: cfg.Connections, Retransmit: cfg.Retransmit})
 	if c.changes == nil {
 		return Reloaded{}, ErrStopped // the endpoint says good-bye already
@@ -119,6 +120,9 @@ func shuntChanges(former, next []config.Shunt) (list []ChangeInfo) {
 func (c *control) reconfigured(e ike.Reconfigured) {
 	c.changes = append([]ike.Change{}, e.Changes...)
 	c.policies.configure(e.Connections, c.shunts)
+	for _, name := range c.inner.order {
+		c.policies.assign(name, c.inner.assigned[name].Addrs)
+	}
 	c.configure(e.Connections)
 	for w := range c.watches {
 		if c.conns[w.conn] == nil {

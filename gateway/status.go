@@ -20,6 +20,8 @@ type Status struct {
 	Connections []ConnectionStatus `json:"connections"`
 	// Shunts are the policies without a tunnel.
 	Shunts []ShuntStatus `json:"shunts,omitempty"`
+	// Pools lend addresses to peers.
+	Pools []PoolStatus `json:"pools,omitempty"`
 	// Strangers are the IKE SAs of peers that are not known yet.
 	Strangers []IKEStatus `json:"strangers,omitempty"`
 	// Refused are the last failures with peers that belong to no connection, the latest last.
@@ -39,12 +41,14 @@ type Status struct {
 type ConnectionStatus struct {
 	Name string `json:"name"`
 	// Up: an IKE SA is established.
-	Up       bool          `json:"up"`
-	Peer     string        `json:"peer,omitempty"` // whom we call
-	LocalID  string        `json:"local_id,omitempty"`
-	RemoteID string        `json:"remote_id"`
-	IKE      []IKEStatus   `json:"ike,omitempty"`
-	Children []ChildStatus `json:"children"`
+	Up       bool        `json:"up"`
+	Peer     string      `json:"peer,omitempty"` // whom we call
+	LocalID  string      `json:"local_id,omitempty"`
+	RemoteID string      `json:"remote_id"`
+	IKE      []IKEStatus `json:"ike,omitempty"`
+	// Assigned is what the peer has assigned to us.
+	Assigned *AssignedStatus `json:"assigned,omitempty"`
+	Children []ChildStatus   `json:"children"`
 	// LastFailure is the last failure, even if all is well now.
 	LastFailure *Failure `json:"last_failure,omitempty"`
 }
@@ -103,13 +107,27 @@ type IKEStatus struct {
 	LocalID       string   `json:"local_id,omitempty"`
 	RemoteID      string   `json:"remote_id,omitempty"`
 	// Secret says how the pre-shared key was found.
-	Secret      string          `json:"secret,omitempty"`
+	Secret string `json:"secret,omitempty"`
+	// LocalVIPs are our addresses on the inner network, RemoteVIPs those that the peer has of us.
+	LocalVIPs   []string        `json:"local_vips,omitempty"`
+	RemoteVIPs  []string        `json:"remote_vips,omitempty"`
 	Proposal    string          `json:"proposal,omitempty"`
 	Established time.Time       `json:"established,omitzero"`
 	RekeyAt     time.Time       `json:"rekey_at,omitzero"`
 	ReauthAt    time.Time       `json:"reauth_at,omitzero"`
 	ExpireAt    time.Time       `json:"expire_at,omitzero"`
 	Children    []ChildSAStatus `json:"children,omitempty"`
+}
+
+// AssignedStatus is what a peer has assigned to us.
+type AssignedStatus struct {
+	Addresses []string `json:"addresses"`
+	// Servers resolve the names of Domains, or all names if there are none.
+	Servers []string `json:"servers,omitempty"`
+	Domains []string `json:"domains,omitempty"`
+	// Unused says why the servers are not in use, if they are not.
+	Unused   string   `json:"unused,omitempty"`
+	Networks []string `json:"networks,omitempty"`
 }
 
 // ChildSAStatus is a Child SA. Bytes are those that were encrypted or decrypted.
@@ -172,10 +190,12 @@ func (c *control) status() Status {
 		index[conn.cfg.Name] = i
 		s.Connections = append(s.Connections, configured(conn.cfg))
 		s.Connections[i].LastFailure = conn.failure
+		s.Connections[i].Assigned = c.inner.status(conn.cfg)
 	}
 	for _, shunt := range c.policies.shunts {
 		s.Shunts = append(s.Shunts, shunt.status())
 	}
+	s.Pools = c.leases.status()
 	for _, sa := range c.endpoint.Snapshot() {
 		status := c.ikeStatus(sa)
 		if i, ok := index[sa.Conn]; ok {
@@ -212,6 +232,7 @@ func (c *control) ikeStatus(sa ike.SAInfo) IKEStatus {
 		State: sa.State, Up: sa.Current, Initiator: sa.Initiator, SPIi: ikeSPI(sa.SPIi), SPIr: ikeSPI(sa.SPIr),
 		Local: sa.Path.Local.String(), Remote: sa.Path.Remote.String(), NAT: sa.NAT.String(), MOBIKE: sa.MOBIKE,
 		LocalID: idText(sa.LocalID), RemoteID: idText(sa.RemoteID), Secret: sa.Secret,
+		LocalVIPs: texts(sa.Assigned), RemoteVIPs: texts(sa.Lent),
 		Proposal: sa.Proposal.String(), Established: c.clock.wall(sa.Established), RekeyAt: c.clock.wall(sa.RekeyAt),
 		ReauthAt: c.clock.wall(sa.ReauthAt), ExpireAt: c.clock.wall(sa.ExpireAt),
 	}

@@ -318,6 +318,7 @@ func (k *keeper) want(cfg *Child) {
 
 // terminate closes a child by order of the operator; the whole connection if the name is empty.
 func (k *keeper) terminate(child string) {
+	k.changed() // what was assigned may be given up
 	k.named(child, func(c *keptChild) { c.held, c.keep, c.once = true, false, false })
 	for _, sa := range k.end.latestFirst() {
 		if sa.conn != k.conn {

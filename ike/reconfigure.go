@@ -56,7 +56,10 @@ func (e *Endpoint) reconfigure(r Reconfigure) {
 }
 
 // leave ends all endeavours for a connection that is not configured any more.
-func (k *keeper) leave() { k.leaving, k.children = true, nil }
+func (k *keeper) leave() {
+	k.leaving, k.children = true, nil
+	k.unassign()
+}
 
 // hasAny reports whether there is anything left of the connection.
 func (k *keeper) hasAny() bool {

@@ -84,10 +84,28 @@ type lease struct {
 // New returns a Book for pools, whose names differ and whose ranges do not overlap.
 func New(ranges []Range) *Book {
 	b := &Book{byOwner: make(map[ident.ID][]*lease), offline: list.New()}
+	b.Configure(ranges)
+	return b
+}
+
+// Configure replaces the pools. What is lent stays lent, in the pool that has the address now; what no pool has is forgotten.
+func (b *Book) Configure(ranges []Range) {
+	former := b.pools
+	b.pools = nil
 	for _, r := range ranges {
 		b.pools = append(b.pools, &pool{Range: r, leases: make(map[netip.Addr]*lease), next: r.First})
 	}
-	return b
+	for _, old := range former {
+		for addr, l := range old.leases {
+			i := slices.IndexFunc(b.pools, func(p *pool) bool { return p.Contains(addr) })
+			if i < 0 {
+				b.drop(l)
+				continue
+			}
+			l.pool, l.Pool = b.pools[i], b.pools[i].Name
+			l.pool.leases[addr] = l
+		}
+	}
 }
 
 // Lend gives owner an address of one of the pools, tried in order, of the family of wish. If wish is an address and not
@@ -213,8 +231,15 @@ func (b *Book) forget() bool {
 }
 
 func (b *Book) remove(l *lease) {
-	b.offline.Remove(l.place)
 	delete(l.pool.leases, l.Addr)
+	b.drop(l)
+}
+
+// drop forgets a lease whose pool is gone, or has forgotten it.
+func (b *Book) drop(l *lease) {
+	if l.place != nil {
+		b.offline.Remove(l.place)
+	}
 	rest := slices.DeleteFunc(b.byOwner[l.Owner], func(o *lease) bool { return o == l })
 	if b.byOwner[l.Owner] = rest; len(rest) == 0 {
 		delete(b.byOwner, l.Owner)
@@ -222,11 +247,11 @@ func (b *Book) remove(l *lease) {
 	b.count--
 }
 
-// Return takes an address back that was lent; its owner may have it again.
-func (b *Book) Return(now time.Time, name string, addr netip.Addr) {
+// Return takes an address back that was lent; its owner may have it again. The pool may have another name since.
+func (b *Book) Return(now time.Time, _ string, addr netip.Addr) {
 	for _, p := range b.pools {
 		l := p.leases[addr]
-		if p.Name != name || l == nil || l.Online == 0 {
+		if l == nil || l.Online == 0 {
 			continue
 		}
 		if l.Online--; l.Online == 0 {

@@ -280,3 +280,23 @@ func FuzzRestore(f *testing.F) {
 		}
 	})
 }
+
+// TestConfigure changes the pools while addresses are lent.
+func TestConfigure(t *testing.T) {
+	b := newBook(t, span("p", "10.0.0.1", "10.0.0.9"), span("q", "10.1.0.1", "10.1.0.9"))
+	b.want("", "@a", any4, "10.0.0.1")
+	b.want("", "@b", any4, "10.0.0.2")
+	b.want("", "@c", any4, "10.1.0.1", "q")
+	b.release("p", "10.0.0.2")
+	b.Configure([]Range{span("new", "10.0.0.1", "10.0.0.3"), span("r", "10.2.0.1", "10.2.0.9")})
+	b.want("an address is not lent twice, whatever its pool is called", "@d", any4, "10.0.0.3")
+	b.want("offline leases stay too", "@b", any4, "10.0.0.2")
+	b.want("the pool is gone", "@c", any4, "10.2.0.1")
+	b.release("p", "10.0.0.1")
+	b.release("q", "10.1.0.1")
+	b.want("it was given back", "@e", addr("10.0.0.1"), "10.2.0.2")
+	b.want("and is kept for its owner", "@a", any4, "10.0.0.1")
+	if b.count != 5 || len(b.Leases()) != 5 {
+		t.Errorf("%d leases are counted, %d listed", b.count, len(b.Leases()))
+	}
+}

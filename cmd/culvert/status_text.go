@@ -71,6 +71,9 @@ func (t *statusText) gateway(s *gateway.Status) {
 		}
 		t.row("shunt "+shunt.Name, "%s <-> %s: %s", strings.Join(shunt.Local, ", "), strings.Join(shunt.Remote, ", "), what)
 	}
+	for i := range s.Pools {
+		t.pool(&s.Pools[i])
+	}
 	t.drops("packets dropped", s.Drops)
 	t.drops("IKE dropped", s.IKEDrops)
 }
@@ -104,6 +107,9 @@ func (t *statusText) connection(c *gateway.ConnectionStatus) {
 	for i := range c.IKE {
 		t.ikeSA(&c.IKE[i])
 	}
+	if c.Assigned != nil {
+		t.assigned(c.Assigned)
+	}
 	for i := range c.Children {
 		t.child(c, &c.Children[i])
 	}
@@ -114,6 +120,48 @@ func (t *statusText) connection(c *gateway.ConnectionStatus) {
 		}
 		t.failure(name, *c.LastFailure)
 	}
+}
+
+// assigned tells what came with our inner addresses, and those that are kept while the connection is down.
+func (t *statusText) assigned(a *gateway.AssignedStatus) {
+	var lines []string
+	if len(a.Servers) > 0 {
+		line := strings.Join(a.Servers, ", ") + " for all names"
+		if len(a.Domains) > 0 {
+			line = strings.Join(a.Servers, ", ") + " for " + strings.Join(a.Domains, ", ")
+		}
+		if a.Unused != "" {
+			line += "\nNOT IN USE: " + a.Unused
+		}
+		lines = append(lines, line)
+	}
+	text := strings.Join(a.Addresses, ", ")
+	if len(a.Networks) > 0 {
+		text += ", behind the peer: " + strings.Join(a.Networks, ", ")
+	}
+	t.row("assigned", "%s", text)
+	if len(lines) > 0 {
+		t.row("name servers", "%s", strings.Join(lines, "\n"))
+	}
+}
+
+// maxShown is how many leases of a pool are listed for people; --json has all.
+const maxShown = 20
+
+func (t *statusText) pool(p *gateway.PoolStatus) {
+	lines := []string{fmt.Sprintf("%s to %s, %d of %d in use, %d kept for who had them", p.First, p.Last, p.Online, p.Size, p.Offline)}
+	for i, l := range p.Leases {
+		if i == maxShown {
+			lines = append(lines, fmt.Sprintf("and %d more", len(p.Leases)-maxShown))
+			break
+		}
+		use := "was there " + span(t.now.Sub(l.Since)) + " ago"
+		if l.Online {
+			use = "for " + span(t.now.Sub(l.Since))
+		}
+		lines = append(lines, fmt.Sprintf("%s  %s, %s", l.Address, l.Identity, use))
+	}
+	t.row("pool "+p.Name, "%s", strings.Join(lines, "\n"))
 }
 
 func (t *statusText) failure(name string, f gateway.Failure) {
@@ -151,6 +199,12 @@ func (t *statusText) ikeSA(sa *gateway.IKEStatus) {
 	t.row("NAT", "%s", sa.NAT)
 	if sa.Up {
 		t.row("MOBIKE", "%s", mobikeText(sa))
+	}
+	if len(sa.LocalVIPs) > 0 {
+		t.row("inner address", "%s, of the peer", strings.Join(sa.LocalVIPs, ", "))
+	}
+	if len(sa.RemoteVIPs) > 0 {
+		t.row("inner address", "of the peer: %s", strings.Join(sa.RemoteVIPs, ", "))
 	}
 	if sa.Secret != "" {
 		t.row("secret", "%s", sa.Secret)

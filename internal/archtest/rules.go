@@ -21,20 +21,21 @@ var imports = map[string]string{
 	"esp":           "internal/inet suite",
 
 	// These touch the world.
-	"tun":     "internal/inet",
-	"udp":     "",
-	"config":  "ident ike psk suite ts",
-	"gateway": "config esp ident ike ike/wire internal/inet natt pool psk suite ts tun udp",
-	"cmd/...": "config esp gateway ident ike ike/wire internal/demo internal/inet natt pool psk suite ts tun udp",
+	"tun":      "internal/inet",
+	"udp":      "",
+	"resolved": "",
+	"config":   "ident ike psk suite ts",
+	"gateway":  "config esp ident ike ike/wire internal/inet natt pool psk resolved suite ts tun udp",
+	"cmd/...":  "config esp gateway ident ike ike/wire internal/demo internal/inet natt pool psk resolved suite ts tun udp",
 
 	// These test, measure and serve the work on the project.
 	"tun/tuntest":          "tun",
 	"udp/udptest":          "udp",
-	"bench":                "config esp gateway ident ike ike/wire internal/inet natt pool psk suite ts tun udp",
+	"bench":                "config esp gateway ident ike ike/wire internal/inet natt pool psk resolved suite ts tun udp",
 	"internal/sim":         "ident ike ike/wire internal/inet natt pool psk suite ts",
 	"internal/lab":         "",
 	"internal/demo":        "config gateway ident ike internal/lab natt suite ts",
-	"internal/e2e":         "config esp gateway ident ike ike/wire internal/inet internal/lab natt pool psk suite ts tun udp",
+	"internal/e2e":         "config esp gateway ident ike ike/wire internal/inet internal/lab natt pool psk resolved suite ts tun udp",
 	"internal/archtest":    "",
 	"internal/conformance": "",
 	"internal/testsum":     "",
