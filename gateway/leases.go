@@ -42,7 +42,6 @@ func openLeases(pools []*ike.Pool, dir string, log *slog.Logger) *leases {
 	}
 	l := &leases{Book: pool.New(ranges(pools)), path: path, log: log, texts: make(chan []byte, 1)}
 	if path == "" || len(pools) == 0 {
-		l.path = ""
 		return l
 	}
 	text, err := readLeases(path)
