@@ -135,6 +135,7 @@ func (s *expectAuthReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	}
 	sa.establish()
 	sa.takeWindow(c)
+	sa.takeLifetime(c)
 	sa.takeToken(c)
 	if !sa.takeAssignment(c) {
 		if child != nil {

@@ -57,6 +57,7 @@ func (s *established) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	sa.asked = d.Path
 	if err == nil {
 		sa.takeWindow(c)
+		sa.takeLifetime(c)
 		if h.Exchange == wire.INFORMATIONAL { // in CREATE_CHILD_SA it is for the successor
 			sa.takeToken(c)
 		}

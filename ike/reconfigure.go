@@ -349,6 +349,9 @@ func (sa *ikeSA) reschedule() {
 			}
 		}
 	}
+	if !sa.origin.called && !sa.origin.reauthAt.IsZero() {
+		sa.enqueue(&tellLifetime{})
+	}
 	t[timerProbe] = zeroTime
 	if sa.conn.DPDDelay > 0 {
 		t[timerProbe] = later(sa.heard.Add(sa.conn.DPDDelay), sa.end.now)

@@ -318,6 +318,7 @@ func (s *expectAuth) authenticate(sa *ikeSA, c *content) {
 	payloads := []wire.Payload{&wire.ID{Responder: true, ID: local, Raw: body}, &wire.Auth{Method: wire.AuthSharedKey, Data: auth}}
 	payloads = append(payloads, sa.tokenNotify()...)
 	sa.takeToken(c)
+	payloads = append(payloads, sa.lifetimeNotify()...)
 	payloads = append(payloads, sa.announceWindow()...)
 	sa.takeWindow(c)
 	config, ok := sa.answerConfig(c)
