@@ -198,7 +198,7 @@ func (sa *ikeSA) create(c *content) []wire.Payload {
 func (sa *ikeSA) inform(c *content, id uint32) {
 	payloads := answerVersion(c.cp)
 	if c.deletesIKE() {
-		sa.deletedByPeer()
+		sa.deletedByPeer(c)
 		return
 	}
 	if n := c.notify(wire.AUTHENTICATION_FAILED); n != nil {
@@ -226,12 +226,12 @@ func (sa *ikeSA) inform(c *content, id uint32) {
 }
 
 // deletedByPeer answers the peer's Delete of the IKE SA.
-func (sa *ikeSA) deletedByPeer() {
+func (sa *ikeSA) deletedByPeer(c *content) {
 	if x, ok := find(sa, func(x *rekeyIKE) bool { return x.living() != nil }); ok {
 		// The peer did not notice that both were rekeying: its successor stays (RFC 7296 2.8.2).
 		sa.succeed(x.theirs)
 	}
-	sa.reply(wire.INFORMATIONAL, nil)
+	sa.reply(wire.INFORMATIONAL, sa.returnCookie2(c))
 	conn, mattered := sa.conn, sa.successor == nil && sa.predecessor == nil
 	if mattered {
 		sa.event(Closed, "the peer closed the IKE SA", "")

@@ -17,10 +17,7 @@ func (sa *ikeSA) takeMobility(c *content, id uint32) []wire.Payload {
 	if m == nil {
 		return nil
 	}
-	var answer []wire.Payload
-	if n := c.notify(wire.COOKIE2); n != nil && len(n.Data) >= 8 && len(n.Data) <= 64 {
-		answer = append(answer, &wire.Notify{Kind: wire.COOKIE2, Data: n.Data})
-	}
+	answer := sa.returnCookie2(c)
 	refuse := func(kind wire.NotifyType) []wire.Payload { return append(notifyOf(kind), answer...) }
 	updates := c.notify(wire.UPDATE_SA_ADDRESSES) != nil && !m.decides
 	list, lists := readAddresses(c)
@@ -44,6 +41,15 @@ func (sa *ikeSA) takeMobility(c *content, id uint32) []wire.Payload {
 		answer = append(answer, natHashes(sa.spiI, sa.spiR, sa.asked)...)
 	}
 	return answer
+}
+
+// returnCookie2 copies the COOKIE2 of any INFORMATIONAL request (RFC 4555 3.7), if it has a length that is allowed (4.2.5).
+func (sa *ikeSA) returnCookie2(c *content) []wire.Payload {
+	n := c.notify(wire.COOKIE2)
+	if sa.mob == nil || n == nil || len(n.Data) < 8 || len(n.Data) > 64 {
+		return nil
+	}
+	return []wire.Payload{&wire.Notify{Kind: wire.COOKIE2, Data: n.Data}}
 }
 
 // isUntouched reports whether the addresses of a request are those that the peer sent it with, if it insists on that (RFC 4555

@@ -690,3 +690,20 @@ func TestMOBIKEGuess(t *testing.T) {
 		t.Errorf("ESP goes to %v", s.trafficTo())
 	}
 }
+
+// TestMOBIKECookie2InDelete: any INFORMATIONAL request may have a COOKIE2, which its recipient MUST copy (RFC 4555 3.7, 4.2.5).
+func TestMOBIKECookie2InDelete(t *testing.T) {
+	for length, copied := range map[int]bool{7: false, 8: true, 64: true, 65: false} {
+		s := mobileCalled(t)
+		cookie := &wire.Notify{Kind: wire.COOKIE2, Data: make([]byte, length)}
+		s.request(wire.INFORMATIONAL, cookie)
+		_, c := s.want("answers", wire.INFORMATIONAL, true)
+		if got := c.notify(wire.COOKIE2); (got != nil) != copied || copied && len(got.Data) != length {
+			t.Errorf("%d octets come back as %v", length, got)
+		}
+		s.request(wire.INFORMATIONAL, &wire.Delete{Protocol: suite.IKE}, cookie)
+		if _, c = s.want("answers", wire.INFORMATIONAL, true); (c.notify(wire.COOKIE2) != nil) != copied {
+			t.Errorf("%d octets with a Delete: %v", length, c.notifies)
+		}
+	}
+}
