@@ -49,6 +49,7 @@ type childSA struct {
 	born                                time.Time
 	rekeyAt, expireAt, openAt, drainEnd time.Time
 
+	seen     bool // the peer is known to have it, because it answered for it or used it
 	deleting bool // our Delete is queued or under way
 	outdated bool // it was negotiated under another configuration, and is to be replaced
 	// replaceAt: the peer has refused to replace it, and is asked again.
@@ -60,7 +61,7 @@ type childSA struct {
 // newChild enters a Child SA and installs its inbound half; the outbound half follows at once or, with hold, by open. A responder
 // must not send under it before the peer has the answer, so it goes on to use what it takes the place of, if it does.
 func (sa *ikeSA) newChild(c *childSA, k childKeys, initiator, hold bool) {
-	c.sa, c.born = sa, sa.end.now
+	c.sa, c.born, c.seen = sa, sa.end.now, c.seen || initiator
 	encIn, integIn, encOut, integOut := k.encI, k.integI, k.encR, k.integR
 	if initiator {
 		encIn, integIn, encOut, integOut = k.encR, k.integR, k.encI, k.integI
@@ -139,7 +140,10 @@ func (c *childSA) moved(p natt.Path) {
 }
 
 // used is called when the peer is seen to use the Child SA.
-func (c *childSA) used() { c.open() }
+func (c *childSA) used() {
+	c.seen = true
+	c.open()
+}
 
 func (c *childSA) scheduleLifetime() {
 	if t := c.cfg.Rekey.Time; t > 0 {
@@ -236,7 +240,7 @@ func (c *childSA) finish(why string) {
 	c.gone = true
 	if c.isReplaced() {
 		// The peer closes the old one: it is done with it, and ready for the new.
-		c.successor.open()
+		c.successor.used()
 	} else if !c.handOver() && c.isLast() {
 		c.event(ChildDown, why, "")
 	}

@@ -122,6 +122,7 @@ func (sa *ikeSA) answerChild(c *content, policies []*Child, old *childSA) ([]wir
 	child := &childSA{
 		cfg: cfg, in: spi, out: out, proposal: chosen, local: agreed.local, remote: agreed.remote, nonceMin: lowest(in.nonceI, in.nonceR),
 		mode: agreed.mode, original: agreed.original, tfc: c.tfcPadding(cfg, agreed.mode),
+		seen: !create, // a peer without our answer to IKE_AUTH has no word to say about it
 	}
 	if old != nil {
 		child.inheritActivity(old)

@@ -407,6 +407,13 @@ func (x *childExchange) enter(sa *ikeSA, child *childSA, keys childKeys) {
 // with the lowest of the four nonces is closed by who made it, and who made the other closes the old (RFC 7296 2.8.1).
 func (x *childExchange) settle(sa *ikeSA, child *childSA, keys childKeys) {
 	child.inheritActivity(x.old)
+	if x.old.redundant {
+		// While it was rekeyed it lost against its twin: so does its successor.
+		sa.newChild(child, keys, true, true)
+		child.redundant = true
+		child.closeWith("its predecessor was one too many")
+		return
+	}
 	// Theirs may have been rekeyed since; it is judged by the nonces of the collision.
 	if x.theirs != nil && !x.theirs.latest().gone && bytes.Compare(child.nonceMin, x.theirs.nonceMin) < 0 {
 		sa.newChild(child, keys, true, true)
@@ -435,7 +442,12 @@ func (x *childExchange) refused(sa *ikeSA, r *wire.Notify) {
 		sa.enqueueFirst(x)
 	case r.Kind == wire.CHILD_SA_NOT_FOUND && x.old != nil:
 		// The peer closed it, and we know why if its own rekeying crossed ours (RFC 7296 2.8.1, 2.25).
-		if x.theirs == nil && !x.old.gone {
+		switch {
+		case x.theirs != nil || x.old.gone:
+		case !x.old.seen && sa.end.now.Before(x.old.born.Add(lingerTime)):
+			// Our answer that made it may be lost, and the peer will have it when it asked once more.
+			x.old.rekeyAt = sa.end.now.Add(retryAfter + sa.end.jitter(retryAfter))
+		default:
 			x.old.finish("the peer does not know it any more")
 			sa.end.keeperOf(sa.conn).want(x.cfg)
 		}

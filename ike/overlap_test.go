@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"testing"
+	"time"
 
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/suite"
@@ -143,6 +144,66 @@ func TestClosedWhileRekeyed(t *testing.T) {
 			s.pass(2 * retryAfter)
 			if _, c := s.want("asks for the child", wire.CREATE_CHILD_SA, false); c.notify(wire.REKEY_SA) != nil {
 				t.Error("rekeys what is gone")
+			}
+		})
+	}
+}
+
+// TestForgottenSuccessor: of two successors of an IKE SA the peer's loses, and the peer forgets it without a Delete (RFC 7296 2.8.2).
+// What is left of it here goes within a minute, with the usual schedule, although the peer answers nothing under it.
+func TestForgottenSuccessor(t *testing.T) {
+	s := called(t, func(c *Config) { c.Retransmit = DefaultRetransmit })
+	e := &encounter{script: s, sa: s.sa(), same: s.childIn}
+	s.give(Rekey{Conn: "c"})
+	h, _ := s.want("rekeys", wire.CREATE_CHILD_SA, false)
+	theirs, ours := e.successor(), e.successor()
+	theirs[1] = &wire.Nonce{Data: make([]byte, nonceLen)} // the lowest
+	s.request(wire.CREATE_CHILD_SA, theirs...)
+	s.want("grants the peer's successor", wire.CREATE_CHILD_SA, true)
+	ours[0] = number([]suite.Proposal{one(testProposal(suite.IKE, testIKE)[0], 0)}, []byte("87654321"))
+	s.answer(wire.CREATE_CHILD_SA, h.MessageID, ours...)
+	h, _ = s.want("closes the predecessor", wire.INFORMATIONAL, false)
+	s.answer(wire.INFORMATIONAL, h.MessageID)
+	if len(s.order) != 3 {
+		t.Fatalf("%d IKE SAs, want the old one and two successors: %v", len(s.order), s.texts())
+	}
+	s.pass(time.Minute)
+	if list := s.Snapshot(); len(list) != 1 || !list[0].Current || len(list[0].Children) != 1 {
+		t.Errorf("after a minute there is %+v", list)
+	}
+	if len(s.sends) != 1+unusedTries {
+		t.Errorf("the Delete was sent %d times", len(s.sends))
+	}
+}
+
+// TestChildNotFoundYet: the peer rekeyed a child, and does not know the successor, which we rekey at once: it has not got our answer yet.
+// The successor stays, and is rekeyed later. When the peer was seen to use it, it is dropped (RFC 7296 2.25).
+func TestChildNotFoundYet(t *testing.T) {
+	for name, seen := range map[string]bool{"not seen": false, "in use": true} {
+		t.Run(name, func(t *testing.T) {
+			s := called(t, nil)
+			rekey := &wire.Notify{Protocol: suite.ESP, SPI: s.childIn, Kind: wire.REKEY_SA}
+			s.request(wire.CREATE_CHILD_SA, append([]wire.Payload{rekey}, s.newChild(suite.CURVE25519)...)...)
+			_, c := s.want("grants the successor", wire.CREATE_CHILD_SA, true)
+			made := c.sa.Proposals[0].SPI
+			if seen {
+				s.give(Used{SPI: binary.BigEndian.Uint32(made)})
+			}
+			s.give(Rekey{Conn: "c", Child: "net"})
+			begin, asked := s.now, 0
+			for asked = 0; len(s.sends) > 0 && s.now.Sub(begin) < 2*lingerTime; asked++ {
+				h, c := s.want("rekeys it", wire.CREATE_CHILD_SA, false)
+				if n := c.notify(wire.REKEY_SA); n == nil || !bytes.Equal(n.SPI, made) {
+					t.Fatalf("names %v", n)
+				}
+				s.answer(wire.CREATE_CHILD_SA, h.MessageID, &wire.Notify{Protocol: suite.ESP, SPI: made, Kind: wire.CHILD_SA_NOT_FOUND})
+				for end := s.now.Add(2 * retryAfter); len(s.sends) == 0 && s.now.Before(end); {
+					s.pass(100 * time.Millisecond)
+				}
+			}
+			s.wantEvent("gives it up", ChildDown, "does not know it")
+			if took := s.now.Sub(begin); asked == 1 != seen || took > lingerTime+4*retryAfter {
+				t.Errorf("gives it up after %d questions in %v", asked, took)
 			}
 		})
 	}

@@ -47,7 +47,12 @@ type deferred struct {
 	exchange exchange
 }
 
-// schedule of this peer's unanswered requests. Closing is not worth the full patience while shutting down.
+// unusedTries is how often the Delete of an IKE SA that never carried anything is repeated.
+const unusedTries = 2
+
+// schedule of this peer's unanswered requests. Closing is not worth the full patience while shutting down, nor if it is a successor
+// that lost against its twin (RFC 7296 2.8.2): nothing depends on it, and the peer, who was to close it, may have forgotten it
+// already, as strongSwan does when our Delete of the predecessor overtakes our answer.
 func (sa *ikeSA) schedule() Retransmit {
 	r := sa.end.cfg.Retransmit
 	switch {
@@ -56,8 +61,11 @@ func (sa *ikeSA) schedule() Retransmit {
 	case sa.mob != nil && !sa.mob.decides && sa.isCurrent():
 		r = r.extend()
 	}
-	if sa.end.shutting {
+	switch {
+	case sa.end.shutting:
 		r.Tries = min(1, r.Tries)
+	case sa.predecessor != nil:
+		r.Tries = min(unusedTries, r.Tries)
 	}
 	return r
 }
