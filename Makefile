@@ -14,7 +14,7 @@ RUN =
 BENCH = .
 FUZZTIME = 5m
 
-.PHONY: build demo test check fmt vet staticcheck tidy arch race cross e2e e2e-long fuzz bench clean
+.PHONY: build demo test check fmt vet staticcheck tidy arch race cross e2e e2e-long soak fuzz bench clean
 
 build:
 	go build -trimpath -o bin/culvert ./cmd/culvert
@@ -52,9 +52,14 @@ cross:
 e2e:
 	CULVERT_E2E_KEEP=$(CURDIR)/artifacts go test -count=1 -v -timeout 30m -run '$(RUN)' ./internal/e2e/...
 
-# The scenarios that are a matter of time, at their full length: the storm of rekeying for 5 minutes, the flood for 2.
+# The scenarios that are a matter of time, at their full length: the storm of rekeying for 5 minutes, floods for 2 each.
 e2e-long:
 	CULVERT_E2E_KEEP=$(CURDIR)/artifacts go test -count=1 -v -timeout 30m -run 'RobustRekeyStorm|RobustFlood' ./internal/e2e -long
+
+# Half a year of simulation, a month of two gateways in a time of their own, and ten minutes of daemons that live fast: they end with what
+# they began with. make test has all three in short.
+soak:
+	go test -count=1 -v -timeout 60m -run Soak ./internal/sim ./gateway ./internal/e2e -long
 
 fuzz:
 	scripts/fuzz $(FUZZTIME)

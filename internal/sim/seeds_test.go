@@ -99,9 +99,8 @@ func disorderly(t *testing.T, seed uint64) *scene {
 	return s
 }
 
-// rest ends all mischief and checks what is left: one child, and after the end nothing.
-func (s *scene) rest() {
-	s.t.Helper()
+// calm ends all mischief: everybody is at home, has the configuration that it began with, and wants the child.
+func (s *scene) calm() {
 	s.Lose = nil
 	s.Link = Link{Latency: 20 * time.Millisecond}
 	s.Run(30 * time.Second)
@@ -116,6 +115,12 @@ func (s *scene) rest() {
 		s.Run(10 * time.Second)
 	}
 	s.a.Initiate(conn, child)
+}
+
+// rest ends all mischief and checks what is left: one child, and after the end nothing.
+func (s *scene) rest() {
+	s.t.Helper()
+	s.calm()
 	s.StopTraffic()
 	s.Run(12 * time.Minute)
 	s.wantUp()

@@ -48,6 +48,7 @@ type side struct {
 	unique      ike.Unique
 	reauth      time.Duration
 	breakFirst  bool
+	rekey       time.Duration // of the IKE SA
 	soft        ike.Lifetime
 	hard        ike.Lifetime
 	retransmit  ike.Retransmit
@@ -142,6 +143,7 @@ func (s side) config() Config {
 		only.LocalTS, other.LocalTS = halves(only.LocalTS[0])
 		c.Connections[0].Children = append(c.Connections[0].Children, &other)
 	}
+	c.Connections[0].RekeyTime = s.rekey
 	if s.second {
 		first := c.Connections[0].Children[0]
 		another := *first

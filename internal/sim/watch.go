@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/maphash"
+	"maps"
 	"net/netip"
 
 	"github.com/culvert-vpn/culvert/ident"
@@ -92,6 +93,32 @@ func (w *watcher) sa(h *Host, spi uint64) *watched {
 		w.sas[k] = &watched{asked: make(map[uint32]*asked), answers: make(map[uint32]map[fragment][]byte), ivs: make(map[string]uint64)}
 	}
 	return w.sas[k]
+}
+
+// forget drops what was seen of SAs that are no more.
+func (w *watcher) forget(hosts []*Host) {
+	sas, keys, spis := make(map[saKey]bool), make(map[string]bool), make(map[uint32]bool)
+	for _, h := range hosts {
+		for _, sa := range h.Snapshot() {
+			sas[saKey{h, sa.SPIi}], sas[saKey{h, sa.SPIr}] = true, true
+		}
+		for _, in := range h.table.in {
+			keys[string(in.EncKey)] = true
+		}
+		for _, out := range h.table.out {
+			keys[string(out.EncKey)] = true
+		}
+		for spi := range h.table.held {
+			spis[spi] = true
+		}
+	}
+	maps.DeleteFunc(w.sas, func(k saKey, _ *watched) bool { return !sas[k] })
+	maps.DeleteFunc(w.authenticated, func(k saKey, _ bool) bool { return !sas[k] })
+	maps.DeleteFunc(w.keys, func(k string, _ *keyUse) bool { return !keys[k] })
+	maps.DeleteFunc(w.spis, func(spi uint32, _ bool) bool { return !spis[spi] })
+	// A map never gets smaller.
+	w.sas, w.authenticated, w.keys, w.spis = maps.Collect(maps.All(w.sas)), maps.Collect(maps.All(w.authenticated)),
+		maps.Collect(maps.All(w.keys)), maps.Collect(maps.All(w.spis))
 }
 
 // sends looks at an IKE message of a host.

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/culvert-vpn/culvert/ike"
 )
 
 // World is a network and the time in it.
@@ -101,6 +103,20 @@ func (w *World) RunUntil(d time.Duration, done func() bool) bool {
 		}
 	}
 	return true
+}
+
+// Forget drops the past: the events, what the picture of a failure would show, and what was noted of SAs that are no more. A
+// simulation that goes on for long would remember ever more.
+func (w *World) Forget() {
+	w.watch.forget(w.hosts)
+	live := w.watch.sas
+	keys := slices.DeleteFunc(w.trace.keys, func(k ike.Keys) bool {
+		return !slices.ContainsFunc(w.hosts, func(h *Host) bool { return live[saKey{h, k.SPIi}] != nil || live[saKey{h, k.SPIr}] != nil })
+	})
+	w.trace = trace{datagrams: w.trace.datagrams, keys: slices.Clone(keys)}
+	for _, h := range w.hosts {
+		h.Events = nil
+	}
 }
 
 // step lets the next thing happen, unless that is after end.
