@@ -47,8 +47,10 @@ type keptChild struct {
 	cfg *Child
 	// keep it up for ever; bring it up once; held: down by order of the operator.
 	keep, once, held bool
-	attempts         int
-	notYet           time.Time
+	// trapped: a packet brings it up, because an action says so.
+	trapped  bool
+	attempts int
+	notYet   time.Time
 	// trigger is the packet that asked for it; the zero one has no addresses.
 	trigger  ts.Packet
 	division division
@@ -290,7 +292,7 @@ func (k *keeper) initiate(child string) {
 // acquire brings a child up because a packet asks for it.
 func (k *keeper) acquire(child string, p ts.Packet) {
 	k.named(child, func(c *keptChild) {
-		if c.held || c.cfg.StartAction == None {
+		if c.held || c.cfg.StartAction == None && !c.trapped {
 			return
 		}
 		c.trigger = p
@@ -481,7 +483,8 @@ func (k *keeper) misunderstood() { k.notYet = later(k.notYet, k.end.now.Add(k.ba
 // not asked for at once.
 func (k *keeper) childClosed(cfg *Child) {
 	k.named(cfg.Name, func(c *keptChild) {
-		c.once = cfg.CloseAction == Start && !c.held
+		c.once = false
+		c.act(cfg.CloseAction)
 		c.notYet = later(c.notYet, k.end.now.Add(k.backoff(1)))
 	})
 	k.changed()
@@ -495,12 +498,16 @@ func (k *keeper) childSpent(cfg *Child) {
 
 func (k *keeper) ended(action func(*Child) Action) {
 	for _, c := range k.children {
-		if action(c.cfg) == Start && !c.held {
-			c.once = true
-		}
+		c.act(action(c.cfg))
 	}
 	k.notYet = k.end.now.Add(k.end.jitter(backoffMin))
 	k.changed()
+}
+
+// act does what is configured for the end of a child.
+func (c *keptChild) act(a Action) {
+	c.once = (c.once || a == Start) && !c.held
+	c.trapped = c.trapped || a == Trap
 }
 
 func later(a, b time.Time) time.Time {

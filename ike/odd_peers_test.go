@@ -64,13 +64,14 @@ func TestKeepAsks(t *testing.T) {
 	s := called(t, func(c *Config) { c.Connections[0].Unique = UniqueKeep })
 	first := s.sa()
 	s.at500()
+	s.path.Remote = netip.MustParseAddrPort("192.0.2.9:500") // elsewhere: at the same address it would be set up anew
 	s.spiI, s.spiR = 0xcccc, 0
 	s.first = s.send(s.header(wire.IKE_SA_INIT, 0, false), s.initPayloads(testProposal(suite.IKE, testIKE), suite.CURVE25519, 1)...)
 	h, c := s.want("answers IKE_SA_INIT", wire.IKE_SA_INIT, true)
 	s.spiR, s.nonceR = h.SPIr, slices.Clone(c.nonce.Data)
 	s.derive(c.ke.Data)
 	s.nextID = 1
-	s.request(wire.IKE_AUTH, append(append(s.auth(s.id, s.secret), s.childPayloads(1)...), &wire.Notify{Kind: wire.INITIAL_CONTACT})...)
+	s.request(wire.IKE_AUTH, append(s.auth(s.id, s.secret), s.childPayloads(1)...)...)
 	s.wantNotify("refuses the second", wire.IKE_AUTH, wire.AUTHENTICATION_FAILED)
 	if len(s.sends) != 1 || !first.isAsking() {
 		t.Fatal("the first is not asked")

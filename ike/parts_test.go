@@ -249,3 +249,63 @@ func TestSinglePairRequired(t *testing.T) {
 		}
 	}
 }
+
+// TestActions: what close_action and dpd_action say is done when the peer closes the child, or the IKE SA, or vanishes: nothing, wait
+// for a packet, or set it up again.
+func TestActions(t *testing.T) {
+	for _, end := range []string{"child", "IKE SA", "vanished"} {
+		for _, action := range []Action{None, Trap, Start} {
+			s := called(t, func(c *Config) {
+				child := c.Connections[0].Children[0]
+				child.StartAction, c.Connections[0].DPDDelay = None, time.Minute
+				if end == "vanished" {
+					child.DPDAction = action
+				} else {
+					child.CloseAction = action
+				}
+			})
+			switch end {
+			case "child":
+				s.request(wire.INFORMATIONAL, &wire.Delete{Protocol: suite.ESP, SPIs: [][]byte{s.childIn}})
+				s.want("answers", wire.INFORMATIONAL, true)
+			case "IKE SA":
+				s.request(wire.INFORMATIONAL, &wire.Delete{Protocol: suite.IKE})
+				s.want("answers", wire.INFORMATIONAL, true)
+			case "vanished":
+				s.pass(time.Minute + s.cfg.Retransmit.wait(1)*32)
+			}
+			s.sends = nil
+			s.pass(20 * time.Second)
+			wanted := len(s.sends) > 0 || len(s.Snapshot()) > 0 && !s.Snapshot()[0].Current
+			if wanted != (action == Start) {
+				t.Errorf("%s, action %d: set up again: %v", end, action, wanted)
+			}
+			if action == Start {
+				continue
+			}
+			s.sends = nil
+			s.give(Acquire{Conn: "c", Child: "net", Packet: packetTo("10.2.0.7")})
+			s.pass(5 * time.Second)
+			if asked := len(s.sends) > 0; asked != (action == Trap) {
+				t.Errorf("%s, action %d: a packet brings it up: %v", end, action, asked)
+			}
+		}
+	}
+}
+
+// TestKeepAndInitialContact: unique = keep refuses a second IKE SA, but not of a peer that says it has no other (RFC 7296 2.4).
+func TestKeepAndInitialContact(t *testing.T) {
+	s := called(t, func(c *Config) { c.Connections[0].Unique = UniqueKeep })
+	first := s.sa()
+	s.at500()
+	s.spiI, s.spiR = 0xcccc, 0
+	s.first = s.send(s.header(wire.IKE_SA_INIT, 0, false), s.initPayloads(testProposal(suite.IKE, testIKE), suite.CURVE25519, 1)...)
+	h, c := s.want("answers IKE_SA_INIT", wire.IKE_SA_INIT, true)
+	s.spiR, s.nonceR = h.SPIr, slices.Clone(c.nonce.Data)
+	s.derive(c.ke.Data)
+	s.nextID = 1
+	s.request(wire.IKE_AUTH, append(append(s.auth(s.id, s.secret), s.childPayloads(1)...), &wire.Notify{Kind: wire.INITIAL_CONTACT})...)
+	if _, c := s.want("answers", wire.IKE_AUTH, true); c.auth == nil || !first.removed || s.installs() != 2 {
+		t.Errorf("%v, the first is there: %v", c.notifies, !first.removed)
+	}
+}

@@ -424,12 +424,12 @@ func orAddress(id ident.ID) string {
 	return id.String()
 }
 
-// refuseSecond applies unique = keep, but to a peer that authenticates anew: it is where it was, and knows the first IKE SA, or would have
-// sent INITIAL_CONTACT. The peer may have lost the first IKE SA: it is asked, or it would be shut out for as long
+// refuseSecond applies unique = keep. It does not to a peer that says it has no other IKE SA (RFC 7296 2.4), nor to one that authenticates
+// anew: it is where it was, and knows the first. The peer may have lost the first IKE SA: it is asked, or it would be shut out for as long
 // as nothing else finds out.
 func (e *Endpoint) refuseSecond(sa *ikeSA, initial bool) bool {
 	first := e.otherWith(sa)
-	if sa.conn.Unique != UniqueKeep || first == nil || first.outdated || first.path.Remote.Addr() == sa.path.Remote.Addr() && !initial {
+	if sa.conn.Unique != UniqueKeep || first == nil || first.outdated || initial || first.path.Remote.Addr() == sa.path.Remote.Addr() {
 		return false
 	}
 	if !first.isAsking() {

@@ -136,6 +136,7 @@ type CulvertChildSA struct {
 	State      string            `json:"state"`
 	SPIIn      string            `json:"spi_in"`
 	SPIOut     string            `json:"spi_out"`
+	Mode       string            `json:"mode"`
 	Proposal   string            `json:"proposal"`
 	Local      []string          `json:"local"`
 	Remote     []string          `json:"remote"`
