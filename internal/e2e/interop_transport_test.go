@@ -137,27 +137,28 @@ func TestInteropTransportNegotiated(t *testing.T) {
 		ref := NewReference(t, Plan{})
 		a := NewStrongSwan(ref.A.Host, hostToHost(referenceA, ""))
 		b := NewCulvert(ref.B.Host, hostToHost(referenceB, "mode = transport"))
-		Must(t, a.Start(), b.Start(), b.Initiate("net"))
-		settled(t, a, b, soon, nil)
-		inTunnelMode(t, b)
+		Must(t, a.Start(), b.Start())
+		installsTunnel(t, a, b)
 	})
 	t.Run("only strongSwan wants it", func(t *testing.T) {
 		t.Parallel()
 		ref := NewReference(t, Plan{})
 		a := NewCulvert(ref.A.Host, hostToHost(referenceA, ""))
 		b := NewStrongSwan(ref.B.Host, hostToHost(referenceB, "mode = transport"))
-		Must(t, a.Start(), b.Start(), b.Initiate("net"))
-		settled(t, a, b, soon, nil)
-		inTunnelMode(t, a)
+		Must(t, a.Start(), b.Start())
+		installsTunnel(t, b, b)
 	})
 }
 
-func inTunnelMode(t *testing.T, c *Culvert) {
+// installsTunnel has a peer call, whereupon strongSwan tries to install a child in tunnel mode. That fails too, further on: it keeps
+// no route for its IKE beside one for all traffic to the same host.
+func installsTunnel(t *testing.T, strong *StrongSwan, caller Peer) {
 	t.Helper()
-	status, err := c.Connection("site")
-	Must(t, err)
-	if sa := status.IKE[0].Children[0]; sa.Mode != "tunnel" {
-		t.Errorf("%+v", sa)
+	if err := caller.Initiate("net"); err == nil {
+		t.Error("a child is up that strongSwan cannot install")
+	}
+	if log := strong.Log(); strings.Contains(log, "unsupported mode") || !strings.Contains(log, "conflicts with IKE traffic") {
+		t.Errorf("strongSwan did not install tunnel mode:\n%s", tail(log))
 	}
 }
 

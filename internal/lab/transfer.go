@@ -41,11 +41,15 @@ func deadline(n int64) time.Time {
 	return time.Now().Add(transferPatience + time.Duration(n)*time.Microsecond)
 }
 
-// Transfer sends n random bytes over TCP from this host to an address of another one.
+// Transfer sends n random bytes over TCP from this host to an address of another one, which may be one that a NAT gives to it.
 func (h *Host) Transfer(to *Host, addr netip.Addr, n int64) (Transfer, error) {
 	var listener net.Listener
+	any := netip.IPv4Unspecified()
+	if addr.Is6() {
+		any = netip.IPv6Unspecified()
+	}
 	err := to.Do(func() (err error) {
-		listener, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
+		listener, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(any, 0)))
 		return err
 	})
 	if err != nil {
@@ -72,7 +76,7 @@ func (h *Host) Transfer(to *Host, addr netip.Addr, n int64) (Transfer, error) {
 	dialer := net.Dialer{Timeout: dialPatience}
 	var stream net.Conn
 	err = h.Do(func() (err error) {
-		stream, err = dialer.DialContext(h.t.Context(), "tcp", listener.Addr().String())
+		stream, err = dialer.DialContext(h.t.Context(), "tcp", netip.AddrPortFrom(addr, listener.Addr().(*net.TCPAddr).AddrPort().Port()).String())
 		return err
 	})
 	if err != nil {
