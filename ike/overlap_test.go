@@ -208,3 +208,35 @@ func TestChildNotFoundYet(t *testing.T) {
 		})
 	}
 }
+
+// TestTwinRekeyed: both ends ask for a child, the peer's loses, and we are rekeying it when we learn that (RFC 7296 2.3, 2.8.1). What
+// comes of the rekeying is closed too.
+func TestTwinRekeyed(t *testing.T) {
+	low, high := make([]byte, nonceLen), bytes.Repeat([]byte{255}, nonceLen)
+	s := called(t, withWindow(2, 0))
+	s.request(wire.INFORMATIONAL, windowOf(2), &wire.Delete{Protocol: suite.ESP, SPIs: [][]byte{s.childIn}})
+	s.want("answers", wire.INFORMATIONAL, true)
+	s.give(Initiate{Conn: "c", Child: "net"})
+	ours, _ := s.want("asks for the child", wire.CREATE_CHILD_SA, false)
+	theirs := s.newChild(suite.CURVE25519)
+	theirs[1] = &wire.Nonce{Data: low}
+	s.request(wire.CREATE_CHILD_SA, theirs...)
+	s.want("grants the peer's", wire.CREATE_CHILD_SA, true)
+	s.give(Rekey{Conn: "c", Child: "net"})
+	rekey, _ := s.want("rekeys it", wire.CREATE_CHILD_SA, false)
+
+	s.answer(wire.CREATE_CHILD_SA, ours.MessageID, s.grant(high)...)
+	stays := s.childIn
+	s.answer(wire.CREATE_CHILD_SA, rekey.MessageID, s.grant(high)...)
+	for len(s.sends) > 0 {
+		h, c := s.want("closes", wire.INFORMATIONAL, false)
+		if len(c.deletes) != 1 {
+			t.Fatalf("%d Deletes", len(c.deletes))
+		}
+		s.answer(wire.INFORMATIONAL, h.MessageID)
+	}
+	s.pass(drainTime)
+	if sa := s.sa(); len(sa.children) != 1 || sa.children[0].out != binary.BigEndian.Uint32(stays) || s.installs() != 2 {
+		t.Errorf("%d children and %d halves are left; %v", len(sa.children), s.installs(), s.texts())
+	}
+}
