@@ -179,6 +179,7 @@ func configured(conn *ike.Connection) ConnectionStatus {
 
 // status takes a snapshot on the control goroutine.
 func (c *control) status() Status {
+	c.handle(ike.Tick{}) // SPIs that were taken down last are given back when the endpoint is called again
 	s := Status{
 		Time: time.Now(), Started: c.began, Device: c.edges.name, MTU: c.deviceMTU, Connections: []ConnectionStatus{},
 		Refused: slices.Clone(c.refused), Drops: c.counters.byReason(), IKEDrops: maps.Clone(c.ikeDrops),
