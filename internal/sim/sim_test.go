@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/culvert-vpn/culvert/ident"
 	"github.com/culvert-vpn/culvert/ike"
@@ -243,12 +244,13 @@ func (s *scene) report() {
 	if err := s.Err(); err != nil {
 		s.t.Errorf("%v", err)
 	}
-	if _, drawn := pictures.LoadOrStore(s.t, true); s.t.Failed() && !drawn {
+	if _, drawn := pictures.LoadOrStore(weak.Make(s.t), true); s.t.Failed() && !drawn {
 		s.draw()
 	}
 }
 
-// pictures are the tests whose last scene was looked at: of several in one test the last one is the one that failed.
+// pictures are the tests whose last scene was looked at: of several in one test the last one is the one that failed. A test leads to
+// its scenes, so thousands of them would not fit into memory if they were held here.
 var pictures sync.Map
 
 func (s *scene) draw() {
