@@ -8,6 +8,8 @@ import (
 
 // FuzzOpen gives Open two kinds of hostile input: bytes from anyone, which must never authenticate, and
 // plaintext from a peer that holds the key, which must be judged as the slow model does.
+//
+// Cases: BUG-11; BUG-20.
 func FuzzOpen(f *testing.F) {
 	suites := testSuites()
 	for k, s := range suites {

@@ -37,6 +37,8 @@ func TestOpenWhatWasSealed(t *testing.T) {
 }
 
 // Each bit of a packet is authenticated, and a forgery moves nothing.
+//
+// Cases: BUG-17; Ipsec.Conf.2.1.11.
 func TestOpenRefusesEveryChangedBit(t *testing.T) {
 	for _, s := range testSuites() {
 		for _, esn := range []bool{false, true} {
@@ -84,6 +86,8 @@ func TestOpenRefusesEveryTruncation(t *testing.T) {
 }
 
 // An authentic plaintext of any shape: what is refused, for what, and what is cut off.
+//
+// Cases: BUG-11; BUG-20; Ipsec.Conf.2.1.6 A; Ipsec.Conf.2.1.6 B; Ipsec.Conf.2.1.9 A; Ipsec.Conf.2.1.9 B.
 func TestOpenChecksThePlaintext(t *testing.T) {
 	s := gcm()
 	badPad := func(padLen, at int) []byte {
@@ -155,6 +159,7 @@ func TestOpenChecksThePlaintext(t *testing.T) {
 	}
 }
 
+// Cases: BUG-17; Ipsec.Conf.2.1.11.
 func TestOpenKeepsTheWindow(t *testing.T) {
 	const w = 64
 	o, _ := gcm().pair(t, false)
@@ -195,6 +200,8 @@ func TestOpenKeepsTheWindow(t *testing.T) {
 }
 
 // The upper half follows the sender over 2^32 in spite of loss, doubling and reordering.
+//
+// Cases: BUG-19.
 func TestESNCrossesASubspace(t *testing.T) {
 	for _, s := range []testSuite{gcm(), testSuites()[2], cbc()} {
 		for _, crossing := range []uint64{1 << 32, 7 << 32, math.MaxUint32 << 32} {
@@ -235,6 +242,8 @@ func TestESNCrossesASubspace(t *testing.T) {
 }
 
 // A gap far larger than the window, and the largest that RFC 4303 A2.2 can bridge.
+//
+// Cases: BUG-19.
 func TestESNBridgesGaps(t *testing.T) {
 	for _, gap := range []uint64{5000, 1 << 31, 1<<32 - DefaultWindow} {
 		o, in := gcm().pair(t, true)
@@ -323,6 +332,8 @@ func TestOpenTrainIsOpen(t *testing.T) {
 }
 
 // Copies of the same packets on many goroutines: each packet passes once, and First is told once.
+//
+// Cases: BUG-17.
 func TestOpenConcurrently(t *testing.T) {
 	const packets, workers = 300, 4
 	o, in := gcm().pair(t, true)
@@ -403,6 +414,7 @@ func TestInboundLimits(t *testing.T) {
 	}
 }
 
+// Cases: SGW.I.1.3.4.1.
 func TestOpenRefusesAnotherSPI(t *testing.T) {
 	o := NewOutbound(OutboundConfig{SPI: testSPI + 1, Cipher: gcm().cipher(t)})
 	_, in := gcm().pair(t, false)

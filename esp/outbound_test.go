@@ -9,6 +9,8 @@ import (
 )
 
 // Every packet must be the one the slow model builds from the same IV.
+//
+// Cases: Ipsec.Conf.2.1.9 A.
 func TestSealIsTheSlowModel(t *testing.T) {
 	for _, s := range testSuites() {
 		for _, esn := range []bool{false, true} {
@@ -114,6 +116,7 @@ func TestMaxInner(t *testing.T) {
 	}
 }
 
+// Cases: BUG-18.
 func TestReserveNeverWraps(t *testing.T) {
 	c := gcm().cipher(t)
 	for _, test := range []struct {
@@ -148,6 +151,7 @@ func TestReserveNeverWraps(t *testing.T) {
 	}
 }
 
+// Cases: BUG-18; Ipsec.Conf.2.1.3.
 func TestReserveGivesNoNumberTwice(t *testing.T) {
 	const workers, tries = 4, 500
 	o, _ := gcm().pair(t, false)
@@ -230,6 +234,8 @@ func TestOutboundLimits(t *testing.T) {
 }
 
 // Without any limit the SA still asks for a successor before its numbers end.
+//
+// Cases: BUG-18.
 func TestSoftReachedBeforeTheNumbersEnd(t *testing.T) {
 	for _, soft := range []uint64{0, math.MaxUint32, math.MaxUint64} {
 		o := NewOutbound(OutboundConfig{Cipher: gcm().cipher(t), Limits: Limits{SoftPackets: soft}})
@@ -244,6 +250,7 @@ func TestSoftReachedBeforeTheNumbersEnd(t *testing.T) {
 	}
 }
 
+// Cases: Ipsec.Conf.2.1.6 A.
 func TestSealDummy(t *testing.T) {
 	for _, s := range testSuites() {
 		o, in := s.pair(t, false)

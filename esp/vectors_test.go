@@ -69,6 +69,8 @@ func opensTo(t *testing.T, name string, c suite.Cipher, seq uint64, esn bool, pk
 
 // draft-mcgrew-gcm-test-01: 14 packets, of which some have extended sequence numbers. Several hold no IP packet, or name
 // one that they do not hold; those authenticate and are refused for their content.
+//
+// Cases: BUG-19.
 func TestVectorsGCM(t *testing.T) {
 	var file struct {
 		Vectors []struct {

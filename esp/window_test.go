@@ -32,6 +32,7 @@ func (s *slowWindow) mark(seq uint64) (bool, Drop) {
 	return newest, 0
 }
 
+// Cases: BUG-17.
 func TestWindowIsTheSlowModel(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, size := range []int{32, 33, 63, 64, 65, 100, 128, 1000, 1024, 4095, 4096} {
@@ -70,6 +71,7 @@ func TestWindowIsTheSlowModel(t *testing.T) {
 	}
 }
 
+// Cases: BUG-17; add_notify.
 func TestWindowEdges(t *testing.T) {
 	const size = 64
 	type step struct {
@@ -110,6 +112,7 @@ func TestWindowEdges(t *testing.T) {
 	}
 }
 
+// Cases: ikev2-algo-esn-09-replay-zero.
 func TestWindowSizes(t *testing.T) {
 	for asked, want := range map[int]uint64{
 		0: DefaultWindow, -1: MinWindow, 1: MinWindow, 32: 32, 33: 33, 1024: 1024, 4096: 4096, 5000: MaxWindow,
@@ -139,6 +142,7 @@ func seqhRFC(top uint64, w, seql uint32) uint32 {
 	return th
 }
 
+// Cases: BUG-19.
 func TestExtendIsTheRFC(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	for range 200000 {

@@ -11,6 +11,8 @@ import (
 )
 
 // TestClock: it goes on while the host sleeps, and tells of that once.
+//
+// Cases: BUG-26.
 func TestClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var slept atomic.Int64
@@ -40,6 +42,8 @@ func TestHostClock(t *testing.T) {
 }
 
 // TestSleepingHost: what a sleep has made due is done within a second, and the peer is asked at once whether it is there.
+//
+// Cases: BUG-26.
 func TestSleepingHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var slept atomic.Int64

@@ -88,6 +88,8 @@ func TestSuperpacket(t *testing.T) {
 
 // A packet that is too big for the path and must not be fragmented comes back as an ICMP message; one that may be
 // fragmented crosses. A superpacket with too big segments is answered as one packet.
+//
+// Cases: Ipsec.Conf.2.1.4; Ipsec.Conf.1.2.5.
 func TestTooBig(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b, _ := pair(t, confA, confB)
@@ -170,6 +172,8 @@ func TestClampMSS(t *testing.T) {
 
 // The peer holds the keys and is not trusted with more than the agreed traffic: here it sends from an address that is
 // not its own.
+//
+// Cases: BUG-20; SGW.I.1.1.8.2.
 func TestInboundSelectors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b, _ := pair(t, confA, confB)
@@ -375,6 +379,8 @@ func TestKeepalives(t *testing.T) {
 }
 
 // The SAs are rekeyed by the number of packets, in time for none to be lost.
+//
+// Cases: FCS_IPSEC_EXT.1.8.
 func TestRekeyByPackets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b, _ := pair(t, confA, replace(confB, "start_action = start", "start_action = start\n        rekey_packets = 100\n        life_packets = 150\n        rand_packets = 0"))
@@ -399,6 +405,8 @@ func TestRekeyByPackets(t *testing.T) {
 }
 
 // Nothing that is logged at any level gives a secret away, and a flood of strangers does not flood the log.
+//
+// Cases: BUG-22; BUG-31.
 func TestLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer

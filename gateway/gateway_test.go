@@ -15,6 +15,7 @@ import (
 	"github.com/culvert-vpn/culvert/udp/udptest"
 )
 
+// Cases: FCS_IPSEC_EXT.1.1 T1.
 func TestTunnel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b, box := pair(t, confA, confB)
@@ -113,6 +114,8 @@ func TestAcquire(t *testing.T) {
 }
 
 // Packets keep flowing both ways while both kinds of SA are rekeyed from either side, and none is lost.
+//
+// Cases: SGW.I.1.2.3.8.
 func TestRekeyUnderTraffic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b, _ := pair(t, confA, confB)
@@ -160,6 +163,8 @@ func TestRekeyUnderTraffic(t *testing.T) {
 
 // With remote_port = 4500 nothing goes to port 500, from the first message on (RFC 7296 2.23), and with another port the
 // box in front of the peer may forward what it likes.
+//
+// Cases: cloudflare-ikev2-ipv4-4500.
 func TestRemotePort(t *testing.T) {
 	for _, port := range []uint16{4500, 14500} {
 		synctest.Test(t, func(t *testing.T) {
@@ -198,6 +203,8 @@ func TestRemotePort(t *testing.T) {
 }
 
 // The NAT gives B another address and other ports: A follows the first authentic packet.
+//
+// Cases: BUG-29.
 func TestRoaming(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b, box := pair(t, confA, confB)
@@ -290,6 +297,7 @@ func TestShutdownWithoutPeer(t *testing.T) {
 	})
 }
 
+// Cases: BUG-30.
 func TestDeviceFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, udptest.NewNetwork(), addrB, confB, WithTUN(brokenQueue{}))

@@ -109,6 +109,8 @@ func covers(policies []Policy, src, dst netip.Addr) (covered, decided bool) {
 
 // Whatever the policies are, and at every step from one set to another: what both cover never leaves in clear, what none
 // covers goes its usual way, and so do the tunnel's own datagrams.
+//
+// Cases: FCS_IPSEC_EXT.1.1 T2; VPNGW FPF_RUL_EXT.1.6.
 func TestPlanNeverLeaks(t *testing.T) {
 	host := fixedHost{
 		netip.MustParseAddr("192.0.2.5"), netip.MustParseAddr("10.0.0.1"),

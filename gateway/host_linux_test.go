@@ -105,6 +105,7 @@ func TestHostKeepsPoliciesApart(t *testing.T) {
 	m.wantWay(packet{to: "10.3.0.1", mark: Mark}, "up0 src 192.0.2.5", "the tunnel's own datagrams")
 }
 
+// Cases: BUG-30.
 func TestHostFailsClosed(t *testing.T) {
 	eachFamily(t, func(t *testing.T, m *machine, p plan) {
 		covered := []packet{{from: p.lanHost, to: p.far, in: "lan0"}, {from: p.lan, to: p.far}, {to: p.far}}
@@ -272,6 +273,8 @@ func TestHostIsQuiet(t *testing.T) {
 }
 
 // A gateway that has failed lets go of a host that is still protected; the next one takes over.
+//
+// Cases: BUG-30.
 func TestHostRelease(t *testing.T) {
 	m := newMachine(t)
 	covered := packet{from: "10.1.0.9", to: "10.2.0.1", in: "lan0"}
@@ -500,6 +503,8 @@ func TestHostNeedsCapability(t *testing.T) {
 }
 
 // What may pass goes its usual way although a wider policy covers it; a policy that comes earlier keeps its part of that.
+//
+// Cases: Ipsec.Conf.2.1.7; FCS_IPSEC_EXT.1.1 T1; FCS_IPSEC_EXT.1.2.
 func TestHostPass(t *testing.T) {
 	eachFamily(t, func(t *testing.T, m *machine, p plan) {
 		single := func(addr string) string {
@@ -538,6 +543,8 @@ func TestHostPass(t *testing.T) {
 }
 
 // Rules for ports see the packets of sockets.
+//
+// Cases: FCS_IPSEC_EXT.1.2.
 func TestHostPassPorts(t *testing.T) {
 	eachFamily(t, func(t *testing.T, m *machine, p plan) {
 		pass := policyOf(p.local, p.remote)

@@ -34,6 +34,8 @@ func TestAllowance(t *testing.T) {
 }
 
 // Strangers must not fill the log, nor keep the failures of a connection out of it.
+//
+// Cases: BUG-31; impair-41-log-rate-limit.
 func TestLogOfStrangers(t *testing.T) {
 	var out bytes.Buffer
 	l := &eventLog{log: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))}

@@ -16,6 +16,8 @@ func shunts(conf, children string) string {
 }
 
 // What is to be dropped is dropped and counted, although a tunnel covers it; and what is more specific than that is not.
+//
+// Cases: Ipsec.Conf.2.1.8; FCS_IPSEC_EXT.1.1 T1.
 func TestDropShunt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b, _ := pair(t, confA, shunts(confB, `
@@ -44,6 +46,8 @@ func TestDropShunt(t *testing.T) {
 }
 
 // What may pass and comes to the device all the same is not sent through the tunnel: it would arrive where it does not belong.
+//
+// Cases: Ipsec.Conf.2.1.7; FCS_IPSEC_EXT.1.2.
 func TestPassShunt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b, _ := pair(t, confA, shunts(confB, `

@@ -38,6 +38,7 @@ func controlled(t *testing.T, confB string) (a, b *site, c Client) {
 	return a, b, c
 }
 
+// Cases: BUG-23.
 func TestControlSocket(t *testing.T) {
 	const empty = "  empty {\n local { auth = psk\n id = @foo }\n remote { auth = psk }\n }\n}\nsecrets {"
 	a, b, c := controlled(t, replace(confB, "start_action = start", "start_action = none", "}\nsecrets {", empty))
@@ -106,6 +107,8 @@ func TestControlSocket(t *testing.T) {
 }
 
 // Whatever a client sends, it gets an answer, and the next one is served.
+//
+// Cases: BUG-23.
 func TestControlSocketAbuse(t *testing.T) {
 	a, b, c := controlled(t, confB)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -269,6 +272,8 @@ func TestResolverAddresses(t *testing.T) {
 }
 
 // Requests come from whoever runs as root, which is no reason to trust that they are well-formed.
+//
+// Cases: BUG-23.
 func FuzzRequest(f *testing.F) {
 	for _, s := range []string{
 		`{"cmd":"status"}`, `{"cmd":"up","conn":"to-a","child":"net","timeout":1.5}`, `{"cmd":"up","timeout":1e999}`,

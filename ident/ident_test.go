@@ -35,6 +35,7 @@ func mustNew(t testing.TB, kind Kind, data string) ID {
 	return id
 }
 
+// Cases: BUG-08.
 func TestNewRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		kind Kind

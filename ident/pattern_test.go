@@ -31,6 +31,7 @@ func TestPatternText(t *testing.T) {
 	}
 }
 
+// Cases: FCS_IPSEC_EXT.1.14.
 func TestMatch(t *testing.T) {
 	for _, tt := range []struct {
 		pattern string

@@ -155,6 +155,8 @@ var mean = []string{
 }
 
 // TestStringReadsBack is the promise of String for identities made of everything that could confuse Parse.
+//
+// Cases: BUG-22.
 func TestStringReadsBack(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 20000 {

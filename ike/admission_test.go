@@ -131,6 +131,8 @@ func permitted(st stageScript, x wire.Exchange, response, enc bool, id, theirs u
 
 // TestAdmission gives every message to an IKE SA in every role and stage, all of them authentic where that can be, and compares
 // what happens with what RFC 7296 says. A message that is dropped leaves no trace but the event that tells of it.
+//
+// Cases: BUG-02; BUG-04; BUG-31; ikev2-intermediate-05; corrupt_encrypted.
 func TestAdmission(t *testing.T) {
 	exchanges := []wire.Exchange{0, wire.IKE_SA_INIT, wire.IKE_AUTH, wire.CREATE_CHILD_SA, wire.INFORMATIONAL, 38, 43, 255}
 	seen := make(map[stage]bool)
@@ -259,6 +261,8 @@ func admitOne(t *testing.T, st stageScript, x wire.Exchange, response, enc bool,
 }
 
 // TestSecondAuth: a second IKE_AUTH with the next number, and the first with other bytes under its number, make no second IKE SA.
+//
+// Cases: BUG-02.
 func TestSecondAuth(t *testing.T) {
 	s := called(t, nil)
 	before := stateOf(s)

@@ -125,6 +125,8 @@ func (e *encounter) find(wish string) *childSA {
 
 // TestClash lets each request of docs/collisions.md come while each of our exchanges waits for its answer. The answer is the one of the
 // document, and what the exchange thinks of it agrees.
+//
+// Cases: BUG-25.
 func TestClash(t *testing.T) {
 	cells := readMatrix(t)
 	for ours := range underway {

@@ -66,6 +66,8 @@ func (s *script) wantCookie(why string) []byte {
 var honest = netip.MustParseAddrPort("192.0.2.2:500")
 
 // TestCookie: under load a first message gets a cookie and nothing is kept; with it, it is answered, and leads to an IKE SA.
+//
+// Cases: BUG-14.
 func TestCookie(t *testing.T) {
 	s := newScript(t, nil)
 	s.load()
@@ -93,6 +95,8 @@ func TestCookie(t *testing.T) {
 }
 
 // TestCookieBinding: a cookie is good for one SPI, one nonce and one address, and while its secret lives or the one after it.
+//
+// Cases: BUG-14; ddos-01; corrupt_encrypted.
 func TestCookieBinding(t *testing.T) {
 	flip := func(i int) func([]byte) []byte {
 		return func(b []byte) []byte { b = slices.Clone(b); b[(i+len(b))%len(b)] ^= 1; return b }
@@ -171,6 +175,8 @@ func (s *script) keepLoad() {
 }
 
 // TestCookieSecrets: of two secrets the older one goes, and is zeroed.
+//
+// Cases: BUG-14.
 func TestCookieSecrets(t *testing.T) {
 	var c cookies
 	fill := byte(0)
@@ -199,6 +205,8 @@ func TestCookieSecrets(t *testing.T) {
 }
 
 // TestThresholds: when a cookie is asked for and how many half-open IKE SAs there may be, in all and from one source.
+//
+// Cases: BUG-14; BUG-28; ddos-01.
 func TestThresholds(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -256,6 +264,8 @@ func TestThresholds(t *testing.T) {
 }
 
 // TestRepeatsAreNotNew: the same first message again and again opens no second IKE SA and brings no cookie (RFC 7296 2.1).
+//
+// Cases: BUG-27.
 func TestRepeatsAreNotNew(t *testing.T) {
 	s := newScript(t, nil)
 	first := s.firstMessage(0xaaaa, honest, nil)
@@ -328,6 +338,8 @@ func TestRefusedStaysOnAccount(t *testing.T) {
 }
 
 // TestShortRequest: a request whose answer would be longer has to prove where it comes from, whatever the load.
+//
+// Cases: BUG-13.
 func TestShortRequest(t *testing.T) {
 	s := newScript(t, nil)
 	first := s.firstMessage(0xaaaa, honest, func(l []wire.Payload) []wire.Payload {

@@ -15,6 +15,8 @@ import (
 
 // TestRepeatedRequest: a request is carried out once and answered as often as it comes, always with the same bytes, to
 // where it came from (RFC 7296 2.1, 2.11).
+//
+// Cases: corrupt_encrypted.
 func TestRepeatedRequest(t *testing.T) {
 	s := called(t, nil)
 	request := s.request(wire.CREATE_CHILD_SA, s.newChild(suite.CURVE25519)...)
@@ -69,6 +71,8 @@ func (s *script) newChild(group uint16) []wire.Payload {
 }
 
 // TestChildRequests: what a peer may ask of an established IKE SA, and what it gets.
+//
+// Cases: BUG-07; SGW.I.1.2.6.9; TestResponderRekey; ikev2-unknown-payload-01..03; corrupt_encrypted.
 func TestChildRequests(t *testing.T) {
 	selectors := func(a, b string) func(*script) []wire.Payload {
 		return func(s *script) []wire.Payload {
@@ -160,6 +164,8 @@ func TestChildRequests(t *testing.T) {
 }
 
 // TestNarrowing: what a peer gets is within our policy, and what we ask for is what we take (RFC 7296 2.9).
+//
+// Cases: SGW.I.1.1.7.1; ikev2-child-rekey-10-impair-rekey-*-subnet/supernet.
 func TestNarrowing(t *testing.T) {
 	s := called(t, nil)
 	l := s.newChild(suite.CURVE25519)
@@ -197,6 +203,8 @@ func TestNarrowing(t *testing.T) {
 }
 
 // TestInformational: Deletes of all kinds, and signs of life (RFC 7296 1.4).
+//
+// Cases: BUG-07; TestInitiatorKeepaliveMsg.
 func TestInformational(t *testing.T) {
 	del := func(p suite.Protocol, spis ...[]byte) wire.Payload { return &wire.Delete{Protocol: p, SPIs: spis} }
 	for _, c := range []struct {
@@ -320,6 +328,8 @@ func TestTemporaryFailure(t *testing.T) {
 }
 
 // TestChildNotFound: the child is dropped without a Delete and asked for anew (RFC 7296 2.25).
+//
+// Cases: child_rekey regular_responder_lost_sa.
 func TestChildNotFound(t *testing.T) {
 	for name, start := range map[string]Action{"kept up": Start, "not kept up": None} {
 		t.Run(name, func(t *testing.T) {
@@ -341,6 +351,8 @@ func TestChildNotFound(t *testing.T) {
 }
 
 // TestFollow: a host in front of a peer behind a NAT follows a new request, and never to port 500 (RFC 7296 2.23).
+//
+// Cases: BUG-29.
 func TestFollow(t *testing.T) {
 	s := called(t, nil)
 	s.path.Remote = netip.MustParseAddrPort("192.0.2.2:7777")

@@ -75,6 +75,8 @@ func notes(n, size int) []wire.Payload {
 }
 
 // TestFragmentsOffered: fragmentation is announced unless it is switched off, and used if both announced it.
+//
+// Cases: ikev2-frag-03-retrans.
 func TestFragmentsOffered(t *testing.T) {
 	for _, how := range []Fragmentation{FragmentationYes, FragmentationAccept, FragmentationNo} {
 		for _, peer := range []bool{true, false} {
@@ -155,6 +157,8 @@ func TestFragmentsInAnyOrder(t *testing.T) {
 
 // TestHostileFragments gives the endpoint fragments that a sound peer does not send. None is answered, and the request goes
 // through afterwards unless the IKE SA is gone.
+//
+// Cases: BUG-06; ikev2-unknown-payload-01..03.
 func TestHostileFragments(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -264,6 +268,8 @@ func inFront(msg []byte, n int) []byte {
 }
 
 // TestFragmentsNotAgreed: without the consent of both ends nothing is taken, not even a repetition.
+//
+// Cases: BUG-06.
 func TestFragmentsNotAgreed(t *testing.T) {
 	for name, how := range map[string]Fragmentation{"not announced": FragmentationYes, "switched off": FragmentationNo} {
 		t.Run(name, func(t *testing.T) {
@@ -287,6 +293,8 @@ func TestFragmentsNotAgreed(t *testing.T) {
 }
 
 // TestFragmentsAndWhole mixes fragments and SK, in either order, and sets of several sizes.
+//
+// Cases: BUG-06.
 func TestFragmentsAndWhole(t *testing.T) {
 	s := calledInFragments(t, FragmentationYes)
 	list := s.split(wire.INFORMATIONAL, 2, false, 300, notes(6, 100)...)
@@ -336,6 +344,8 @@ func TestFragmentsOfNothing(t *testing.T) {
 }
 
 // TestFragmentsLate: a request that is never complete is forgotten, and the IKE SA goes on.
+//
+// Cases: BUG-06; add_notify.
 func TestFragmentsLate(t *testing.T) {
 	s := calledInFragments(t, FragmentationYes)
 	list := s.split(wire.INFORMATIONAL, 2, false, 300, notes(6, 100)...)
@@ -357,6 +367,8 @@ func TestFragmentsLate(t *testing.T) {
 }
 
 // TestFragmentsOfStrangers: what unknown peers can make us keep is bounded, and given back when they are.
+//
+// Cases: BUG-06.
 func TestFragmentsOfStrangers(t *testing.T) {
 	s := callsInFragments(t, FragmentationYes)
 	h := s.header(wire.IKE_AUTH, 1, false)

@@ -18,6 +18,8 @@ func (s *script) at500() {
 }
 
 // TestGroupPingPong: a peer that asks for another key exchange again and again, or for none, is not obeyed without end (RFC 7296 1.3).
+//
+// Cases: BUG-15.
 func TestGroupPingPong(t *testing.T) {
 	for name, c := range map[string]struct {
 		child  string
@@ -104,6 +106,8 @@ func TestInitialContactToAny(t *testing.T) {
 }
 
 // TestNullIdentity: an identity that is none is not even "any".
+//
+// Cases: BUG-08.
 func TestNullIdentity(t *testing.T) {
 	for _, raw := range [][]byte{{13, 0, 0, 0}, {201, 0, 0, 0, 'x'}, {2, 0, 0, 0}, {1, 0, 0, 0, 192, 0, 2}} {
 		s := newScript(t, func(c *Config) { c.Connections[0].RemoteID = ident.Pattern{} })
@@ -189,6 +193,8 @@ func TestManyChildren(t *testing.T) {
 }
 
 // TestManySuccessors: the same for a peer that rekeys and never closes what was replaced.
+//
+// Cases: TestResponderRekeyRepeat.
 func TestManySuccessors(t *testing.T) {
 	s := called(t, func(c *Config) {
 		c.Connections[0].Children[0].Proposals = testProposal(suite.ESP, "aes128gcm16")

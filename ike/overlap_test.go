@@ -35,6 +35,8 @@ func (s *script) grant(nonce []byte) []wire.Payload {
 
 // TestOldChildClosedByTheWrongEnd: who initiated the surviving successor closes the old child (RFC 7296 2.8, 2.8.1). A peer that
 // closes it although that was up to us does no harm.
+//
+// Cases: child_rekey regular_responder_incorrect_delete; child_rekey collision_responder_incorrect_delete.
 func TestOldChildClosedByTheWrongEnd(t *testing.T) {
 	low, high := make([]byte, nonceLen), bytes.Repeat([]byte{255}, nonceLen)
 	for name, crossing := range map[string]bool{"before the answer": false, "by the end that lost": true} {
@@ -73,6 +75,8 @@ func TestOldChildClosedByTheWrongEnd(t *testing.T) {
 
 // TestRekeyIKEWrongGroup: the peer wants another group for the successor of the IKE SA, and gets it if it was offered, at once (RFC
 // 7296 1.3).
+//
+// Cases: ike_rekey regular.
 func TestRekeyIKEWrongGroup(t *testing.T) {
 	for name, c := range map[string]struct {
 		group uint16
@@ -99,6 +103,8 @@ func TestRekeyIKEWrongGroup(t *testing.T) {
 
 // TestReplaced: an IKE SA that the peer rekeyed answers what would need it to live on with TEMPORARY_FAILURE, and is closed by the
 // peer (RFC 7296 2.8.2).
+//
+// Cases: SGW.I.1.2.4.6.
 func TestReplaced(t *testing.T) {
 	for name, w := range theirWishes {
 		if w.wish == theyDeleteChild {

@@ -14,6 +14,8 @@ import (
 
 // TestAuthReplyFailures: whatever is wrong with the answer to IKE_AUTH, the peer is told in an exchange of its own, the operator
 // why, and the attempt is repeated later.
+//
+// Cases: BUG-03.
 func TestAuthReplyFailures(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -59,6 +61,8 @@ func TestAuthReplyFailures(t *testing.T) {
 }
 
 // TestChildRefusedInAuth: the IKE SA stays, and the child is tried again (RFC 7296 2.21.2).
+//
+// Cases: SGW.I.1.1.6.12.
 func TestChildRefusedInAuth(t *testing.T) {
 	s := newScript(t, nil)
 	s.give(Initiate{Conn: "c"})
@@ -73,6 +77,8 @@ func TestChildRefusedInAuth(t *testing.T) {
 }
 
 // TestDetours: COOKIE and INVALID_KE_PAYLOAD as initiator (RFC 7296 2.6, 1.2, 2.6.1).
+//
+// Cases: BUG-15; SGW.I.1.1.5.1; SGW.I.1.1.5.2; SGW.I.1.1.5.3; SGW.I.1.1.6.11; add_notify.
 func TestDetours(t *testing.T) {
 	s := newScript(t, nil)
 	s.give(Initiate{Conn: "c"})
@@ -120,6 +126,8 @@ func TestDetours(t *testing.T) {
 
 // TestUnauthenticatedErrors: an error that anybody may have sent does not stop the attempt: a true answer may follow (RFC 7296
 // 2.21.1).
+//
+// Cases: BUG-16; add_notify.
 func TestUnauthenticatedErrors(t *testing.T) {
 	for _, kind := range []wire.NotifyType{wire.NO_PROPOSAL_CHOSEN, wire.INVALID_SYNTAX, wire.AUTHENTICATION_FAILED, wire.INVALID_MAJOR_VERSION, 8000} {
 		t.Run(kind.String(), func(t *testing.T) {
@@ -143,6 +151,8 @@ func TestUnauthenticatedErrors(t *testing.T) {
 }
 
 // TestBadInitAnswers: an answer to IKE_SA_INIT that is not to the point is ignored; a true one may follow.
+//
+// Cases: BUG-01; SGW.I.1.1.6.9; set_ike_version.
 func TestBadInitAnswers(t *testing.T) {
 	chosen := one(testProposal(suite.IKE, testIKE)[0], 0)
 	for name, alter := range map[string]func(s *script, l []wire.Payload) []wire.Payload{
@@ -181,6 +191,8 @@ func TestBadInitAnswers(t *testing.T) {
 }
 
 // TestSilence: an attempt that nobody answers ends, with what to look at.
+//
+// Cases: SGW.I.1.1.2.1; SGW.I.1.1.3.3.
 func TestSilence(t *testing.T) {
 	s := newScript(t, nil)
 	s.give(Initiate{Conn: "c"})

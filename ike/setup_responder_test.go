@@ -61,6 +61,8 @@ func TestAuthRepeated(t *testing.T) {
 }
 
 // TestStrangeHeaders: what is no message to an IKE SA of ours changes nothing.
+//
+// Cases: BUG-04; FCS_IPSEC_EXT.1.5; TestMalformedMessages; set_ike_version; corrupt_encrypted.
 func TestStrangeHeaders(t *testing.T) {
 	good := wire.AppendMessage(nil, wire.Header{SPIi: 1, SPIr: 2, Exchange: wire.INFORMATIONAL, Initiator: true, MessageID: 3}, notifyOf(8000))
 	alter := func(do func(b []byte)) []byte {
@@ -99,6 +101,8 @@ func TestStrangeHeaders(t *testing.T) {
 
 // TestBeforeItsTime: every exchange in every state, as request and as answer, with and without encryption, in both roles. What has
 // no place there is dropped, and what follows works as if it had not come.
+//
+// Cases: BUG-02; set_ike_version; corrupt_encrypted.
 func TestBeforeItsTime(t *testing.T) {
 	exchanges := []wire.Exchange{wire.IKE_SA_INIT, wire.IKE_AUTH, wire.CREATE_CHILD_SA, wire.INFORMATIONAL, 99}
 	states := map[string]struct {
@@ -171,6 +175,8 @@ func TestBeforeItsTime(t *testing.T) {
 }
 
 // TestInitShapes: a first message that lacks something is not answered, or refused without keeping anything.
+//
+// Cases: BUG-01; ikev2-unknown-payload-01..03; add_notify; ke_payload.
 func TestInitShapes(t *testing.T) {
 	type change func(s *script, list []wire.Payload) []wire.Payload
 	without := func(kind wire.PayloadType) change {
@@ -238,6 +244,8 @@ func TestInitShapes(t *testing.T) {
 
 // TestAuthFailures: whatever is wrong with an IKE_AUTH request, the peer is told AUTHENTICATION_FAILED, the operator why, and
 // nothing is installed.
+//
+// Cases: BUG-03; BUG-08.
 func TestAuthFailures(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -299,6 +307,8 @@ func TestAuthFailures(t *testing.T) {
 }
 
 // TestAuthShapes: an IKE_AUTH request that lacks something.
+//
+// Cases: BUG-03.
 func TestAuthShapes(t *testing.T) {
 	for name, alter := range map[string]func([]wire.Payload) []wire.Payload{
 		"no identity": func(l []wire.Payload) []wire.Payload { return l[1:] },

@@ -43,6 +43,8 @@ func TestInvalidIKESPI(t *testing.T) {
 }
 
 // TestComplaintsAreLimited: one source, and all together, hear of their mistakes a few times and then now and then.
+//
+// Cases: BUG-13; BUG-28.
 func TestComplaintsAreLimited(t *testing.T) {
 	s := called(t, nil)
 	s.sa().remove()
@@ -87,6 +89,8 @@ func (s *script) hints() map[string][]byte {
 
 // TestHints: word that an SA is lost makes us ask the peer whether it is alive, once in a while, and changes nothing else
 // (RFC 7296 2.21.4).
+//
+// Cases: BUG-16; SGW.I.1.1.3.2.
 func TestHints(t *testing.T) {
 	for name := range called(t, nil).hints() {
 		t.Run(name, func(t *testing.T) {
@@ -214,6 +218,8 @@ func strangers(s *script) map[string]func(n int) []byte {
 }
 
 // TestNoAmplification: before a sender proved that it receives at its address, it gets no byte more than it sent.
+//
+// Cases: BUG-13.
 func TestNoAmplification(t *testing.T) {
 	for name, stranger := range strangers(newScript(t, nil)) {
 		t.Run(name, func(t *testing.T) {
@@ -256,6 +262,8 @@ func inUse() int64 {
 
 // TestHalfOpenMemory: what one half-open IKE SA holds, in bytes (docs/threats.md): most of it is the key schedules and the two
 // first messages.
+//
+// Cases: BUG-12.
 func TestHalfOpenMemory(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -330,6 +338,8 @@ func TestNothingBeforeProof(t *testing.T) {
 }
 
 // TestFloodMemory: first messages of all kinds, from ever other addresses, leave nothing behind.
+//
+// Cases: BUG-01; BUG-12.
 func TestFloodMemory(t *testing.T) {
 	total := 100_000
 	if testing.Short() {

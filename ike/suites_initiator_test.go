@@ -32,6 +32,9 @@ func (s *script) sealRaw(h wire.Header, change func(header, chain []byte), paylo
 }
 
 // TestRequestsOfInitiator reads the headers of what the endpoint sends, octet by octet, and what is inside (RFC 7296 1.2, 1.3, 3.1).
+//
+// Cases: SGW.I.1.1.1.1 A-D; SGW.I.1.1.1.2 A-H; SGW.I.1.1.6.3-.6.6; SGW.I.1.2.1.1; SGW.I.1.2.3.1; SGW.I.1.2.3.4; SGW.I.1.2.4.4;
+// FCS_IPSEC_EXT.1.10.
 func TestRequestsOfInitiator(t *testing.T) {
 	s := newScript(t, func(c *Config) {
 		c.Connections[0].Proposals = append(testProposal(suite.IKE, testIKE), testProposal(suite.IKE, "aes256-aes128-sha256-sha384-x25519-ecp256")...)
@@ -95,6 +98,8 @@ func TestRequestsOfInitiator(t *testing.T) {
 
 // TestUnknownPayloadsInAnswer: an answer with a payload that we do not know is good if that is not critical, and refused with it if it
 // is (RFC 7296 2.5).
+//
+// Cases: SGW.I.1.1.4.1 A-D; SGW.I.1.1.4.2 A-D; ikev2-unknown-payload-01..03.
 func TestUnknownPayloadsInAnswer(t *testing.T) {
 	for _, kind := range []wire.PayloadType{1, 32, 49, 255} {
 		for _, critical := range []bool{false, true} {
@@ -113,6 +118,8 @@ func TestUnknownPayloadsInAnswer(t *testing.T) {
 
 // TestChosenForTheChild: what the peer chose for the first child was never offered. The child is not used, the IKE SA is (RFC 7296
 // 3.3.6, 2.21.2).
+//
+// Cases: BUG-09; SGW.I.1.1.6.10.
 func TestChosenForTheChild(t *testing.T) {
 	for name, p := range map[string]suite.Proposal{
 		"another algorithm":   one(testProposal(suite.ESP, "aes256-sha512")[0], 0),
@@ -147,6 +154,8 @@ func TestChosenForTheChild(t *testing.T) {
 }
 
 // TestAnswersToSomebodyElse: an answer under other SPIs is none to us, and the true one is taken after it (RFC 7296 2.6).
+//
+// Cases: SGW.I.1.1.8.1; set_ike_version.
 func TestAnswersToSomebodyElse(t *testing.T) {
 	for _, side := range []int{7, 15} {
 		s := newScript(t, nil)
@@ -169,6 +178,8 @@ func TestAnswersToSomebodyElse(t *testing.T) {
 
 // TestReservedBits: reserved bits, the version flag and a minor version of a peer are ignored, in whatever message (RFC 7296 2.5, 3.1,
 // 3.2).
+//
+// Cases: SGW.I.1.1.11.1; SGW.I.1.1.11.3; SGW.I.1.2.7.1; set_ike_version; corrupt_encrypted.
 func TestReservedBits(t *testing.T) {
 	// Bits 0 to 2, 4 (version) and 6 to 7 of the flags, and all bits but the critical one of each payload header.
 	mark := func(header, chain []byte) {
@@ -218,6 +229,8 @@ func TestReservedBits(t *testing.T) {
 }
 
 // TestNotifiesInAuth: an error that we do not know, in the answer to IKE_AUTH, is one; a status is not (RFC 7296 3.10.1).
+//
+// Cases: SGW.I.1.1.11.4; SGW.I.1.1.11.5; ikev2-mobike-07-unsolicited-response; add_notify.
 func TestNotifiesInAuth(t *testing.T) {
 	for kind, good := range map[wire.NotifyType]bool{8000: false, 16383: false, 32768: true, 40960: true, 65535: true} {
 		s := newScript(t, nil)
@@ -234,6 +247,8 @@ func TestNotifiesInAuth(t *testing.T) {
 
 // TestLifetimesEnd: the peer refuses to rekey, and one after the other the child and the IKE SA reach their ends. Each is deleted by
 // name, and nobody gets an answer under its keys afterwards (RFC 7296 1.4.1, 2.8).
+//
+// Cases: SGW.I.1.1.3.6; SGW.I.1.1.3.7; SGW.I.1.1.6.8; SGW.I.1.2.3.6; SGW.I.1.2.4.3; FCS_IPSEC_EXT.1.7.
 func TestLifetimesEnd(t *testing.T) {
 	s := calling(t, func(c *Config) {
 		conn := c.Connections[0]
@@ -284,6 +299,8 @@ func TestLifetimesEnd(t *testing.T) {
 
 // TestRekeyingUnanswered: a request for a successor is repeated octet by octet, a finite number of times, and then the peer is dead:
 // what is left of it carries nothing (RFC 7296 2.1, 2.4).
+//
+// Cases: SGW.I.1.1.2.2; SGW.I.1.2.2.1; SGW.I.1.2.3.3.
 func TestRekeyingUnanswered(t *testing.T) {
 	s := calling(t, func(c *Config) { c.Connections[0].Children[0].StartAction = None })
 	s.give(Rekey{Conn: "c", Child: "net"})
@@ -310,6 +327,8 @@ func TestRekeyingUnanswered(t *testing.T) {
 
 // TestGroupOfTheSuccessor: the peer wants another group for a rekeyed child; it gets the same proposals with it, under a new number
 // (RFC 7296 1.3).
+//
+// Cases: SGW.I.1.1.6.7; child_rekey regular.
 func TestGroupOfTheSuccessor(t *testing.T) {
 	s := calling(t, nil)
 	s.give(Rekey{Conn: "c", Child: "net"})
@@ -326,6 +345,8 @@ func TestGroupOfTheSuccessor(t *testing.T) {
 
 // TestSelectorsOfSuccessor: a peer that rekeys may not get more than the policy, whatever it asks for, and what is elsewhere it does
 // not get (RFC 7296 2.8, 2.9).
+//
+// Cases: ikev2-child-rekey-10-impair-rekey-*-subnet/supernet.
 func TestSelectorsOfSuccessor(t *testing.T) {
 	for _, c := range []struct{ asks, gets string }{
 		{"10.2.0.0/16", "10.2.0.0/16"}, {"10.2.7.0/24", "10.2.7.0/24"}, {"10.0.0.0/8", "10.2.0.0/16"}, {"10.9.0.0/16", ""},

@@ -33,6 +33,8 @@ func twoPeers(c *Config) {
 
 // TestStolenIdentities: an AUTH is good for one identity, of one type, under the secret of that identity, of one role, and whole (RFC
 // 7296 2.15).
+//
+// Cases: BUG-03; add_notify.
 func TestStolenIdentities(t *testing.T) {
 	withID := func(id ident.ID) func(*script) []wire.Payload {
 		return func(s *script) []wire.Payload {
@@ -103,6 +105,8 @@ func TestStolenIdentities(t *testing.T) {
 }
 
 // TestReflectedAuth: our own proof, with our own identity or the one that we want, proves nothing (RFC 7296 2.15).
+//
+// Cases: BUG-03.
 func TestReflectedAuth(t *testing.T) {
 	for _, id := range []string{"@us", "@peer"} {
 		s := newScript(t, nil)
@@ -125,6 +129,8 @@ func TestReflectedAuth(t *testing.T) {
 
 // TestStrangeIdentities: identities of types that do not exist, and such that hold nothing, too much or bytes that end a text
 // elsewhere. None is taken for another one, and nothing is left (RFC 7296 3.5).
+//
+// Cases: BUG-05; BUG-08; BUG-22; FCS_IPSEC_EXT.1.14.
 func TestStrangeIdentities(t *testing.T) {
 	bodies := map[string][]byte{
 		"empty": {2, 0, 0, 0}, "no type": {}, "half a header": {2, 0}, "NUL at the end": append([]byte{2, 0, 0, 0}, "peer\x00"...),
@@ -161,6 +167,8 @@ func TestStrangeIdentities(t *testing.T) {
 
 // TestMutatedRequests: one wrong field at a time, of an authenticated peer (RFC 7296 1.4.1, 2.21.3, 2.25, 3.3, 3.10, 3.11, 3.13). What
 // cannot be read closes the IKE SA, everything else is refused or ignored, and no child is touched that was not named.
+//
+// Cases: BUG-01; BUG-05; BUG-07; ke_payload.
 func TestMutatedRequests(t *testing.T) {
 	raw := func(kind wire.PayloadType, body ...byte) wire.Payload { return &wire.Unknown{Kind: kind, Body: body} }
 	rekey := func(protocol, size byte, spi ...byte) func(*script) (wire.Exchange, []wire.Payload) {
@@ -271,6 +279,8 @@ func TestMutatedRequests(t *testing.T) {
 
 // TestEveryTransform offers every encryption and every other algorithm that has a number, with every key length that anybody may think
 // of, for the IKE SA. What is chosen is in our list, and echoed as it was offered (RFC 7296 3.3.6).
+//
+// Cases: BUG-09; add_notify.
 func TestEveryTransform(t *testing.T) {
 	configured := testProposal(suite.IKE, testIKE)[0]
 	tried, chosen := 0, 0
@@ -314,6 +324,8 @@ func TestEveryTransform(t *testing.T) {
 
 // TestAgenda compares the agenda with a list that is searched: nothing comes before its time, nothing is lost, however it is moved and
 // however far the times lie apart.
+//
+// Cases: BUG-28.
 func TestAgenda(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var a agenda
@@ -368,6 +380,8 @@ func (owner) fire() {}
 
 // TestDatapathRefuses: the datapath cannot use the keys of a child, in either role, and says so. The peer gets a Delete, no half stays,
 // and what is to be kept up is not asked for again at once.
+//
+// Cases: impair-install-ipsec-sa-; install_*_sa.
 func TestDatapathRefuses(t *testing.T) {
 	for role, establish := range map[string]func(*testing.T, func(*Config)) *script{"initiator": calling, "responder": called} {
 		for _, start := range []Action{None, Start} {

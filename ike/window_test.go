@@ -78,6 +78,8 @@ func TestWindowAnnounced(t *testing.T) {
 }
 
 // TestWindowHonoured: no more requests than the peer takes are under way: X waits for the answers to all up to X-N (RFC 7296 2.3).
+//
+// Cases: TestInitiatorRequestWindowSize.
 func TestWindowHonoured(t *testing.T) {
 	s := called(t, withWindow(5, 8))
 	s.give(Initiate{Conn: "c"})
@@ -121,6 +123,8 @@ func TestWindowNeverShrinks(t *testing.T) {
 
 // TestWindowOfTheirs: within the window requests are taken in any order, each once; what is repeated gets the same bytes as long as the
 // peer may not have the answer; what is outside is dropped (RFC 7296 2.1, 2.3).
+//
+// Cases: TestInitiatorRequestWindowSize.
 func TestWindowOfTheirs(t *testing.T) {
 	const size = 3
 	s := called(t, withWindow(size, 0))

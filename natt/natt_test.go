@@ -17,6 +17,7 @@ var ikeHeader = []byte{
 
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
+// Cases: BUG-20.
 func TestClassify(t *testing.T) {
 	marker := make([]byte, 4)
 	for _, c := range []struct {
@@ -122,6 +123,7 @@ func TestPath(t *testing.T) {
 	}
 }
 
+// Cases: BUG-20.
 func FuzzClassify(f *testing.F) {
 	f.Add(false, ikeHeader)
 	f.Add(true, join(make([]byte, 4), ikeHeader))

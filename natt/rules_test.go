@@ -25,6 +25,7 @@ func TestMustFloat(t *testing.T) {
 	}
 }
 
+// Cases: BUG-29.
 func TestMayFollow(t *testing.T) {
 	cur := Path{ap("203.0.113.1:4500"), ap("198.51.100.1:4500"), true}
 	plain := Path{ap("203.0.113.1:500"), ap("198.51.100.1:500"), false}

@@ -131,6 +131,8 @@ func TestHugePool(t *testing.T) {
 }
 
 // TestMaxLeases bounds what identities without number leave behind.
+//
+// Cases: BUG-28.
 func TestMaxLeases(t *testing.T) {
 	b := newBook(t, span("p", "2001:db8::1", "2001:db8::ffff:ffff"))
 	name := func(i int) string { return fmt.Sprintf("@client-%d", i) }

@@ -66,6 +66,7 @@ func TestVerifyRefuses(t *testing.T) {
 	}
 }
 
+// Cases: VPNGW FIA_PSK_EXT.2.
 func TestStoreVerify(t *testing.T) {
 	prf, signed := sha256PRF(t), []byte("signed octets")
 	s := store(t, "a sa @us @alice", "b sb @us @bob", "c sc @carol")

@@ -148,6 +148,7 @@ func TestWipe(t *testing.T) {
 	s.Wipe()
 }
 
+// Cases: SGW.I.1.1.10.4; VPNGW FIA_PSK_EXT.2; VPNGW FIA_PSK_EXT.3.
 func TestParseSecret(t *testing.T) {
 	for _, tt := range []struct {
 		text, want string

@@ -372,6 +372,8 @@ func TestOpenForgedHoldsNothing(t *testing.T) {
 }
 
 // AES-GMAC against its definition: the tag of AES-GCM over all of the packet as additional data (RFC 4543 3.3, figure 4).
+//
+// Cases: Ipsec.Conf.3.1.3 J.
 func TestGMACModel(t *testing.T) {
 	key := count(36)
 	block, err := aes.NewCipher(key[:32])

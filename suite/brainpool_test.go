@@ -183,6 +183,8 @@ func TestBrainpoolAgainstModel(t *testing.T) {
 }
 
 // Points that are not on the curve, or not written as they must be, are refused.
+//
+// Cases: BUG-01.
 func TestBrainpoolRefuses(t *testing.T) {
 	for _, id := range brainpools() {
 		c, _ := brainpoolOf(id)

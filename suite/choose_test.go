@@ -197,6 +197,7 @@ func TestDefaultsMeet(t *testing.T) {
 	}
 }
 
+// Cases: BUG-09.
 func TestAccepts(t *testing.T) {
 	esp := func(text string) Proposal { return parse(t, ESP, text) }
 	offered := []Proposal{esp("aes256gcm16-aes128gcm16-x25519-none-esn-noesn"), esp("aes256-sha256-sha512-modp2048")}
@@ -238,6 +239,8 @@ func TestAccepts(t *testing.T) {
 }
 
 // Choose against a model that walks all suites of the offers in our order of preference and asks one question of each.
+//
+// Cases: BUG-09.
 func TestChooseModel(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 20000 {

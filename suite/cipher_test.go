@@ -214,6 +214,8 @@ func TestCBCModel(t *testing.T) {
 }
 
 // The IVs are the sequence number; those of CBC never repeat.
+//
+// Cases: BUG-18.
 func TestIVs(t *testing.T) {
 	for _, a := range algorithms() {
 		c := a.cipher(t, 1)

@@ -69,6 +69,8 @@ func TestNamesUnique(t *testing.T) {
 }
 
 // What Supported says can be made, and what it denies cannot.
+//
+// Cases: BUG-09.
 func TestSupportedIsMakeable(t *testing.T) {
 	integ := Transform{Type: TypeINTEG, ID: AUTH_HMAC_SHA1_96}
 	for id := range uint16(300) {

@@ -11,6 +11,8 @@ import (
 
 // The groups of RFC 5114: the prime is one, the generator has the order, and what is not of its subgroup is refused, be the
 // order small or not (RFC 6989 2.2).
+//
+// Cases: BUG-01.
 func TestMODPSubgroups(t *testing.T) {
 	one := big.NewInt(1)
 	for id, bits := range map[uint16]int{MODP1024S160: 160, MODP2048S224: 224, MODP2048S256: 256} {

@@ -89,6 +89,7 @@ func TestKEUnsupported(t *testing.T) {
 	}
 }
 
+// Cases: FCS_IPSEC_EXT.1.9.
 func TestKERandomness(t *testing.T) {
 	for _, id := range methods() {
 		k := newKE(t, id)
@@ -110,6 +111,7 @@ func TestKERandomness(t *testing.T) {
 	}
 }
 
+// Cases: BUG-01.
 func TestKERefusesLengths(t *testing.T) {
 	for _, id := range methods() {
 		k := newKE(t, id)
@@ -126,6 +128,8 @@ func TestKERefusesLengths(t *testing.T) {
 }
 
 // RFC 6989 2.1: 1 < r < p-1.
+//
+// Cases: BUG-01.
 func TestMODPRange(t *testing.T) {
 	for _, id := range []uint16{MODP1024, MODP1536, MODP2048, MODP3072, MODP4096, MODP6144, MODP8192} {
 		g, _ := modpOf(id)
@@ -298,6 +302,7 @@ D1427E73 CA4BAA24 0A347868 59810C06 B3C715A3 A8CC3151 F2BEE417 996D19F3 DDEA`},
 	}
 }
 
+// Cases: BUG-01.
 func TestKEWycheproof(t *testing.T) {
 	for name, id := range map[string]uint16{
 		"x25519_test.json": CURVE25519, "x448_test.json": CURVE448, "ecdh_secp256r1_ecpoint_test.json": ECP256,
@@ -401,6 +406,8 @@ func TestMODPNIST(t *testing.T) {
 }
 
 // Whatever a peer sends, Answer gives a secret of the right length or ErrPublic.
+//
+// Cases: BUG-01.
 func FuzzKEAnswer(f *testing.F) {
 	ids := []uint16{CURVE25519, ECP256, ECP384, ECP521, MODP2048, MODP1024S160, CURVE448, BRAINPOOLP256R1}
 	for i, id := range ids {

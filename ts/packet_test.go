@@ -91,6 +91,7 @@ func TestParsePacketPortsCutOff(t *testing.T) {
 	}
 }
 
+// Cases: VPNGW FPF_RUL_EXT.1.6.
 func TestMatch(t *testing.T) {
 	for _, c := range []struct {
 		name, local, remote, packet string
@@ -160,6 +161,7 @@ func TestParseAndMatchDoNotAllocate(t *testing.T) {
 	}
 }
 
+// Cases: BUG-11.
 func FuzzParsePacket(f *testing.F) {
 	for _, text := range []string{tcp4, options4, echo4, first4, second4, esp4, udp6, chain6, later6, neighbor6, mobility6, none6} {
 		f.Add(unhex(f, text))

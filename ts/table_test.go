@@ -122,6 +122,7 @@ func randomPacket(r *rand.Rand) Packet {
 	return p
 }
 
+// Cases: FCS_IPSEC_EXT.1.1 T2; VPNGW FPF_RUL_EXT.1.5; VPNGW FPF_RUL_EXT.1.6.
 func TestTableAgainstModel(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 10))
 	hits := 0
@@ -159,6 +160,7 @@ func validOnly(sels []Selector) []Selector {
 	return out
 }
 
+// Cases: FCS_IPSEC_EXT.1.1 T2; VPNGW FPF_RUL_EXT.1.5.
 func TestTableOrder(t *testing.T) {
 	entry := func(value, priority int, local, remote string) Entry[int] {
 		return Entry[int]{mustSels(t, local), mustSels(t, remote), priority, value}

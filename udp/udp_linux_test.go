@@ -114,6 +114,8 @@ func TestWriteErrors(t *testing.T) {
 }
 
 // A datagram to a port that nobody hears brings ICMP back; the socket goes on reading.
+//
+// Cases: SGW.I.1.1.3.1.
 func TestReadAfterICMP(t *testing.T) {
 	for _, o := range []Options{{}, {Portable: true}} {
 		gone := listen(t, "127.0.0.1:0", Options{})

@@ -186,6 +186,8 @@ func TestCapturedOffer(t *testing.T) {
 }
 
 // Whatever a capture holds, hostile or of IKEv1: an error, or payloads that survive a round trip.
+//
+// Cases: BUG-04; BUG-11.
 func TestCapturesRoundTrip(t *testing.T) {
 	for _, name := range captures {
 		for i, b := range captured(t, name) {

@@ -133,6 +133,7 @@ func TestFragmentTampered(t *testing.T) {
 	}
 }
 
+// Cases: BUG-06.
 func TestParseFragment(t *testing.T) {
 	for _, x := range []struct {
 		name, payload string
@@ -205,6 +206,8 @@ func TestFragmentsDoNotMix(t *testing.T) {
 }
 
 // FuzzFragments splits what it is given as it is opened, and opens it as it is.
+//
+// Cases: BUG-06.
 func FuzzFragments(f *testing.F) {
 	var ciphers []suite.Cipher
 	for _, s := range allSuites {

@@ -33,6 +33,7 @@ func seedMessages(f *testing.F) {
 	}
 }
 
+// Cases: BUG-05; BUG-11.
 func FuzzParse(f *testing.F) {
 	seedMessages(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -82,6 +83,7 @@ func checkError(t *testing.T, err error, length int) {
 	}
 }
 
+// Cases: BUG-05.
 func FuzzParsePayloads(f *testing.F) {
 	for _, s := range specimens {
 		f.Add(byte(s.want.Type()), hx(s.hex))
@@ -150,6 +152,8 @@ func checkPayload(t *testing.T, p Payload) {
 }
 
 // FuzzOpenSealed opens what it is given as it is, and what it is given sealed as the content of SK.
+//
+// Cases: BUG-05.
 func FuzzOpenSealed(f *testing.F) {
 	for _, s := range specimens {
 		for i := range allSuites {

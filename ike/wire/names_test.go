@@ -46,6 +46,8 @@ func TestNotifyNames(t *testing.T) {
 }
 
 // The summary shows no content, even if the message is full of it.
+//
+// Cases: BUG-22.
 func TestMessageString(t *testing.T) {
 	m := &Message{Header: Header{Exchange: IKE_SA_INIT}, Payloads: []Payload{
 		&SA{}, &KE{}, &Nonce{}, &Notify{Kind: NAT_DETECTION_SOURCE_IP, Data: []byte("\x1b[2J\n")},

@@ -159,6 +159,8 @@ func TestOpenNotSealed(t *testing.T) {
 }
 
 // Payloads in front of SK are covered by the integrity check (RFC 5282 5.1).
+//
+// Cases: BUG-04.
 func TestOpenClearPayloads(t *testing.T) {
 	c := testCipher(chaCha, suite.Transform{})
 	front := hx("2e 00 0008 00 00 4000")

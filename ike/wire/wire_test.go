@@ -82,6 +82,8 @@ func TestSpecimens(t *testing.T) {
 }
 
 // All payloads in one message: the chain is followed, and cut anywhere it is an error.
+//
+// Cases: BUG-05.
 func TestChainTruncated(t *testing.T) {
 	first, payloads := chain(specimens)
 	whole := message(first, payloads)
@@ -117,6 +119,8 @@ func isAnySyntax(err error) bool {
 }
 
 // The body cut at every length with the payload length mended, and one byte too long.
+//
+// Cases: BUG-05.
 func TestBodyTruncated(t *testing.T) {
 	for _, s := range specimens {
 		wire := hx(s.hex)
@@ -139,6 +143,7 @@ func TestBodyTruncated(t *testing.T) {
 	}
 }
 
+// Cases: BUG-05; TestMalformedMessages; set_ike_version.
 func TestMalformed(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -251,6 +256,7 @@ func TestCritical(t *testing.T) {
 	}
 }
 
+// Cases: BUG-04.
 func TestEncryptedIsLast(t *testing.T) {
 	notify := hx("2e 00 0008 00 00 4000")
 	sk := hx("29 00 0006 abcd")
@@ -269,6 +275,7 @@ func TestEncryptedIsLast(t *testing.T) {
 	}
 }
 
+// Cases: BUG-05; corrupt_encrypted.
 func TestLimits(t *testing.T) {
 	many := slices.Repeat([]Payload{&Vendor{}}, MaxPayloads)
 	if _, err := Parse(AppendMessage(nil, Header{}, many)); err != nil {

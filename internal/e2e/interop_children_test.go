@@ -13,6 +13,8 @@ import (
 
 // TestInteropSeveralChildren has three children in one IKE SA, one of them between several networks, from either side. Each is
 // closed by itself.
+//
+// Cases: SGW.I.1.2.5.1; Ipsec.Conf.2.1.2.
 func TestInteropSeveralChildren(t *testing.T) {
 	t.Parallel()
 	child := func(name, local, remote string) string {
@@ -63,6 +65,8 @@ func TestInteropSeveralChildren(t *testing.T) {
 }
 
 // TestInteropNarrowing: who calls asks for more than the other side allows, and both come to the part that it allows.
+//
+// Cases: SGW.I.1.1.7.1.
 func TestInteropNarrowing(t *testing.T) {
 	t.Parallel()
 	wide := []string{"10.103.0.0/24", "10.103.0.0/16", "10.104.0.0/24", "10.104.0.0/16"}
@@ -247,6 +251,8 @@ func again(t *testing.T, a, b Peer, want int, refused bool) {
 }
 
 // TestInteropInactivity: a child that nobody uses is closed at both ends, the IKE SA stays, and a packet brings the child back.
+//
+// Cases: VPNGW FTA_SSL.3.
 func TestInteropInactivity(t *testing.T) {
 	t.Parallel()
 	for _, m := range matches {

@@ -10,6 +10,8 @@ import (
 
 // TestInteropClients has two gateways behind one masquerading NAT call a third: from one address, told apart by their
 // identities, each with a secret of its own.
+//
+// Cases: Ipsec.Conf.2.1.1.
 func TestInteropClients(t *testing.T) {
 	t.Parallel()
 	server := end{"203.0.113.1", "@a", "10.103.0.0/24"}

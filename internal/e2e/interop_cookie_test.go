@@ -10,6 +10,8 @@ import (
 
 // TestInteropCookie has B call A while A has more half-open IKE SAs than it keeps without a cookie, by the defaults of either daemon
 // (RFC 7296 2.6): A asks for one, and B repeats its first message with what it got.
+//
+// Cases: BUG-14.
 func TestInteropCookie(t *testing.T) {
 	t.Parallel()
 	for _, cast := range casts {

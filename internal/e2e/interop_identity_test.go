@@ -22,6 +22,8 @@ var identities = []struct{ name, a, b string }{
 
 // TestInteropIdentity has one connection for every type of identity on the same pair of gateways, each with a secret of
 // its own. The gateway that is called finds connection and secret by the identity.
+//
+// Cases: FCS_IPSEC_EXT.1.14.
 func TestInteropIdentity(t *testing.T) {
 	t.Parallel()
 	var pacts []pact

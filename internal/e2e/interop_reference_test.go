@@ -8,6 +8,8 @@ import (
 
 // TestInteropReference is the reference case with a 1:1 NAT in front of either, both and none of the gateways; each of
 // them calls, and each of them says good-bye.
+//
+// Cases: SGW.I.1.1.1.3; FCS_IPSEC_EXT.1.3; FCS_IPSEC_EXT.1.5; FCS_IPSEC_EXT.1.13; TestResponderPsk.
 func TestInteropReference(t *testing.T) {
 	t.Parallel()
 	for _, plan := range []struct {

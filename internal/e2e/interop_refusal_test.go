@@ -147,6 +147,8 @@ var refusals = []refusal{
 
 // TestInteropRefusal wants every refusal to be told to the peer in the words of the RFC, and to the operator with its
 // remedy, whichever side finds the fault; and a connection of the same gateways that has no fault to work all the same.
+//
+// Cases: FCS_IPSEC_EXT.1.12; FCS_IPSEC_EXT.1.13.
 func TestInteropRefusal(t *testing.T) {
 	t.Parallel()
 	var ofA, ofB []pact

@@ -35,6 +35,9 @@ var suites = []struct{ ike, esp string }{
 
 // TestInteropSuite sets up a tunnel with every suite, sends something through it, rekeys the Child SA with the key
 // exchange of its own, and sends something again.
+//
+// Cases: SGW.I.1.1.6.1; SGW.I.1.2.3.7; Ipsec.Conf.3.1.3 B-D; Ipsec.Conf.3.1.3 E; Ipsec.Conf.3.1.3 F; Ipsec.Conf.3.1.3 H;
+// Ipsec.Conf.3.1.3 L; FCS_IPSEC_EXT.1.4; FCS_IPSEC_EXT.1.6; FCS_IPSEC_EXT.1.11; FCS_IPSEC_EXT.1.12; TestResponderPsk.
 func TestInteropSuite(t *testing.T) {
 	t.Parallel()
 	var pacts []pact

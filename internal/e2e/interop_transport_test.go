@@ -164,6 +164,8 @@ func installsTunnel(t *testing.T, strong *StrongSwan, caller Peer) {
 
 // TestInteropShunts: all traffic of a site goes through the tunnel to strongSwan, save for what may pass, which arrives outside of it
 // even when the daemon is gone, and for what is dropped.
+//
+// Cases: Ipsec.Conf.2.1.7; Ipsec.Conf.2.1.8; FCS_IPSEC_EXT.1.1 T1.
 func TestInteropShunts(t *testing.T) {
 	t.Parallel()
 	ref := NewReference(t, Plan{})

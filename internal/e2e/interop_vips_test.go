@@ -34,6 +34,8 @@ pools {
 
 // TestInteropVirtualIP has a client without a network of its own behind it, which gets an inner address of each family from the
 // gateway (RFC 7296 2.19, 3.15) and reaches the hosts there, and they it; after it comes back it has the same addresses.
+//
+// Cases: SGW.I.2.1.1.1; Ipsec.Conf.2.1.12.
 func TestInteropVirtualIP(t *testing.T) {
 	t.Parallel()
 	for _, cast := range casts {

@@ -12,6 +12,8 @@ import (
 
 // TestInteropWire lets tshark, with the keys that Culvert wrote for it, read all that crosses the wire while a tunnel is
 // set up, used, rekeyed from both sides, and closed.
+//
+// Cases: SGW.I.1.1.1.1 A-D; SGW.I.1.1.1.2 A-H; Ipsec.Conf.2.1.3.
 func TestInteropWire(t *testing.T) {
 	t.Parallel()
 	for _, suite := range []struct{ name, ike, esp string }{

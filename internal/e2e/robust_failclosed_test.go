@@ -42,6 +42,8 @@ func watchClear(t *testing.T, ref *Reference) func() (leaked []int, outside, esp
 
 // TestRobustFailClosed sends traffic that a policy covers while there is no SA for it, in every way this can come about.
 // Nothing of it is seen outside in clear, and traffic that no policy covers is not disturbed.
+//
+// Cases: BUG-30; SGW.I.1.1.3.8; VPNGW FPF_RUL_EXT.1.1.
 func TestRobustFailClosed(t *testing.T) {
 	t.Parallel()
 	ref := NewReference(t, Plan{})
@@ -135,6 +137,8 @@ func TestRobustFailClosed(t *testing.T) {
 
 // TestRobustLeftBehind kills a daemon and starts it with another policy: what the first one left is gone, and what is
 // not covered any more goes its own way.
+//
+// Cases: BUG-30.
 func TestRobustLeftBehind(t *testing.T) {
 	t.Parallel()
 	ref := NewReference(t, Plan{})

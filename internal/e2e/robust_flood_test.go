@@ -29,6 +29,8 @@ const (
 // an honest peer connects, memory stays in its bounds, and no sender gets more bytes back than it sent (RFC 7296 2.6).
 //
 // It is not parallel: it takes all of the machine that it can get.
+//
+// Cases: BUG-14.
 func TestRobustFlood(t *testing.T) {
 	for name, honest := range map[string]daemon{"Culvert connects": culvert, "strongSwan connects": strongSwan} {
 		t.Run(name, func(t *testing.T) { floodWhile(t, honest) })

@@ -119,6 +119,9 @@ func marked(b []byte) []byte { return append(make([]byte, 4), b...) }
 
 // TestRobustHostile sends to a running pair what no honest peer sends, from anywhere and in the name of each other. The
 // tunnel does not notice, the counters tell of all of it, the log hardly, and nothing is left of it.
+//
+// Cases: BUG-04; BUG-20; BUG-31; SGW.I.1.3.4.1; Ipsec.Conf.2.1.10; FCS_IPSEC_EXT.1.5; TestMalformedMessages;
+// impair-41-log-rate-limit.
 func TestRobustHostile(t *testing.T) {
 	t.Parallel()
 	ref := NewReference(t, Plan{B: OneToOne})

@@ -21,6 +21,8 @@ func narrow(ref *Reference) {
 
 // TestRobustNarrowPath has a black hole for path MTU discovery between two gateways: large packets pass all the same,
 // whether they may be fragmented or not.
+//
+// Cases: Ipsec.Conf.2.1.5; Ipsec.Conf.1.2.5.
 func TestRobustNarrowPath(t *testing.T) {
 	t.Parallel()
 	ref := NewReference(t, Plan{B: OneToOne})
@@ -150,6 +152,8 @@ func TestRobustMSS(t *testing.T) {
 
 // TestRobustPacketTooBig sends packets that must not be fragmented and are too big for the tunnel: the sender learns
 // how big they may be, and those pass without fragments outside.
+//
+// Cases: Ipsec.Conf.2.1.4.
 func TestRobustPacketTooBig(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -52,6 +52,8 @@ func TestRobustRebinding(t *testing.T) {
 
 // TestRobustRebindingIdle has a NAT that forgets its mappings while nothing is sent. B's probe reaches A from elsewhere;
 // A follows, so that the first packet from A's site arrives.
+//
+// Cases: ikev2-mobike-08-nat-expire-liveness-*.
 func TestRobustRebindingIdle(t *testing.T) {
 	t.Parallel()
 	ref := NewReference(t, Plan{B: Masquerade})

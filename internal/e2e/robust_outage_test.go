@@ -69,6 +69,8 @@ func TestRobustForgotten(t *testing.T) {
 
 // TestRobustDelete closes the child, then the IKE SA, from either side. What start_action = start keeps up comes back
 // when the peer closes it, and stays down when its own operator does, until he wants it up again.
+//
+// Cases: auto-keep-01/02.
 func TestRobustDelete(t *testing.T) {
 	t.Parallel()
 	for _, m := range matches {
@@ -196,6 +198,8 @@ func TestRobustRestart(t *testing.T) {
 
 // TestRobustPowerCut kills both sides, which keep each other up, and starts them again at the same time: their calls
 // may cross.
+//
+// Cases: crossing-streams-20-peer-restarts-*.
 func TestRobustPowerCut(t *testing.T) {
 	t.Parallel()
 	ref := NewReference(t, Plan{})

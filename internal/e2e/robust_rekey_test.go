@@ -9,6 +9,8 @@ import (
 )
 
 // TestRobustRekey has both sides rekey the child and the IKE SA, in turn, while a ping goes on.
+//
+// Cases: SGW.I.1.2.3.2; SGW.I.1.2.4.1.
 func TestRobustRekey(t *testing.T) {
 	t.Parallel()
 	for _, m := range matches {
@@ -76,6 +78,8 @@ func TestRobustRekeyCrossing(t *testing.T) {
 }
 
 // TestRobustRekeyByTime lets the lifetimes of one side end while a ping goes on.
+//
+// Cases: FCS_IPSEC_EXT.1.7; FCS_IPSEC_EXT.1.8.
 func TestRobustRekeyByTime(t *testing.T) {
 	t.Parallel()
 	short := func(conf string) string {
@@ -121,6 +125,8 @@ func TestRobustRekeyByTime(t *testing.T) {
 }
 
 // TestRobustRekeyByVolume lets Culvert count packets and bytes.
+//
+// Cases: FCS_IPSEC_EXT.1.8.
 func TestRobustRekeyByVolume(t *testing.T) {
 	t.Parallel()
 	const packets = "rekey_packets = 150\nlife_packets = 100000\nrand_packets = 0"

@@ -55,6 +55,8 @@ func TestTransport(t *testing.T) {
 
 // TestInactivity: a child that nobody uses is closed, the IKE SA stays, and a packet brings the child back. Traffic in one
 // direction alone keeps it up, and new keys are no traffic.
+//
+// Cases: VPNGW FTA_SSL.3.
 func TestInactivity(t *testing.T) {
 	const limit = 10 * time.Minute
 	for _, start := range []ike.Action{ike.Trap, ike.Start} {

@@ -104,6 +104,12 @@ var mischiefs = []mischief{
 
 // TestCollisions walks the matrix: each cell from both ends, with every mischief. Our answer is the one of the matrix, and in the
 // end both ends agree.
+//
+// Cases: BUG-25; SGW.I.1.2.5.1; SGW.I.1.2.6.1; SGW.I.1.2.6.2; SGW.I.1.2.6.7; SGW.I.1.2.6.8; SGW.I.1.2.6.9; SGW.I.1.2.6.10;
+// SGW.I.1.2.6.11; SGW.I.1.2.6.12; SGW.I.1.2.6.13; SGW.I.1.2.6.14; SGW.I.1.2.6.15; TestResponderRekeyRepeat; child_rekey collision;
+// child_rekey collision_delete; child_rekey collision_delete_drop_delete; child_rekey collision_ike_rekey; child_rekey
+// collision_ike_delete; ike_rekey collision; ike_rekey collision_delete; ike_rekey collision_delete_drop_delete; child_create
+// collision_ike_rekey; child_delete regular; child_delete collision_ike_rekey; child_delete collision_ike_delete; ike_delete.
 func TestCollisions(t *testing.T) {
 	for _, row := range collisions {
 		t.Run(row.ours.name, func(t *testing.T) {

@@ -98,6 +98,8 @@ const mostHalfOpen = 30 + 2
 
 // TestFlood: while somebody floods the responder from forged addresses, an honest peer gets in at once, is not disturbed, and
 // afterwards nothing is left of it all.
+//
+// Cases: BUG-12; BUG-14; ddos-01.
 func TestFlood(t *testing.T) {
 	s := newScene(t, 1, func(a, _ *side) { a.start = ike.Trap })
 	cookies := s.countCookies(s.b)
@@ -130,6 +132,8 @@ func TestFlood(t *testing.T) {
 
 // TestCookieThroughNAT: the honest peer gets in through NAT boxes and a bad network, with the group that it guessed and with
 // another, which costs it COOKIE and INVALID_KE_PAYLOAD together (RFC 7296 2.6.1).
+//
+// Cases: SGW.I.1.1.5.2.
 func TestCookieThroughNAT(t *testing.T) {
 	places := append(behind[:len(behind):len(behind)], struct {
 		name string

@@ -125,6 +125,8 @@ func TestLostFragments(t *testing.T) {
 
 // TestRepeatedFragments delivers every fragment again, later: a request that was answered is answered again once for
 // each time that it comes, not for each fragment (RFC 7383 2.6.1).
+//
+// Cases: ikev2-frag-03-retrans.
 func TestRepeatedFragments(t *testing.T) {
 	s := fragmented(t, 3, 1280, nil)
 	var requests []Datagram

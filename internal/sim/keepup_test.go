@@ -64,6 +64,8 @@ func TestNap(t *testing.T) {
 
 // TestSleep: the peer gave up who slept for long. That is found out when it wakes, although it does not probe peers by itself, and all
 // is up again before long; and what was to be rekeyed meanwhile is.
+//
+// Cases: BUG-26.
 func TestSleep(t *testing.T) {
 	s := newScene(t, 1, func(a, _ *side) { a.dpd = -1; a.soft.Time, a.hard.Time = time.Hour, 2*time.Hour })
 	s.up()

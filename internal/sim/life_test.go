@@ -8,6 +8,8 @@ import (
 )
 
 // TestReboot: an end forgets everything and calls again, or is called.
+//
+// Cases: crossing-streams-20-peer-restarts-*.
 func TestReboot(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -31,6 +33,8 @@ func TestReboot(t *testing.T) {
 }
 
 // TestInitialContact: the peer of a rebooted caller drops the old IKE SA as soon as the new one is there (RFC 7296 2.4).
+//
+// Cases: SGW.I.1.1.3.4.
 func TestInitialContact(t *testing.T) {
 	s := newScene(t, 2, nil)
 	s.up()
@@ -44,6 +48,8 @@ func TestInitialContact(t *testing.T) {
 }
 
 // TestDeadPeer: the peer vanishes, and comes back after an hour.
+//
+// Cases: SGW.I.1.1.3.5; SGW.I.1.3.1.1; TestResponderDpd.
 func TestDeadPeer(t *testing.T) {
 	s := newScene(t, 4, func(a, _ *side) { a.retransmit = ike.DefaultRetransmit })
 	s.up()
@@ -78,6 +84,8 @@ func TestShortOutage(t *testing.T) {
 }
 
 // TestTrafficIsLife: no probe is sent while packets come from the peer (RFC 7296 2.4).
+//
+// Cases: ikev2-mobike-08-nat-expire-liveness-*; ikev2-liveness-11-silent.
 func TestTrafficIsLife(t *testing.T) {
 	s := newScene(t, 4, nil)
 	s.up()
@@ -96,6 +104,8 @@ func TestTrafficIsLife(t *testing.T) {
 }
 
 // TestSuspend: the clock of an end steps by hours, as after a suspend.
+//
+// Cases: BUG-26.
 func TestSuspend(t *testing.T) {
 	for _, step := range []time.Duration{time.Minute, time.Hour, 100 * time.Hour} {
 		s := newScene(t, 6, func(a, b *side) { a.soft.Time, a.hard.Time = 30*time.Minute, 45*time.Minute; b.reauth = 8 * time.Hour })
@@ -110,6 +120,8 @@ func TestSuspend(t *testing.T) {
 }
 
 // TestOperator closes and opens a child and a connection by order.
+//
+// Cases: child_delete regular; ike_delete.
 func TestOperator(t *testing.T) {
 	for _, what := range []string{child, ""} {
 		for _, by := range []func(*scene) *Host{func(s *scene) *Host { return s.a }, func(s *scene) *Host { return s.b }} {
@@ -130,6 +142,8 @@ func TestOperator(t *testing.T) {
 }
 
 // TestKeptUp: what the peer closes comes back if the configuration keeps it up.
+//
+// Cases: auto-keep-01/02.
 func TestKeptUp(t *testing.T) {
 	for _, what := range []string{child, ""} {
 		s := newScene(t, 8, nil)

@@ -58,6 +58,8 @@ func TestNAT(t *testing.T) {
 
 // TestRebinding: the box of the caller gives it another port, or another address, in the middle of everything. The other end
 // follows the next packet, of whatever kind (RFC 7296 2.23).
+//
+// Cases: BUG-29.
 func TestRebinding(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -94,6 +96,8 @@ func TestRebinding(t *testing.T) {
 }
 
 // TestNotFollowed: neither a replayed packet nor a repeated request turns the path back (RFC 7296 2.23).
+//
+// Cases: BUG-29.
 func TestNotFollowed(t *testing.T) {
 	s := natScene(t, 3, func(s *scene) { s.Masquerade("198.51.100.7", time.Minute, s.a) })
 	s.up()

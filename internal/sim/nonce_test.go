@@ -17,6 +17,9 @@ var fourNonces = []string{"our Ni", "their Nr", "their Ni", "our Nr"}
 // TestNonces lets both ends rekey at the same time until each of the four nonces was the lowest, with every mischief that leaves
 // both requests answered. The successor that was made with the lowest is closed by who made it, and who made the other one closes
 // what both replace (RFC 7296 2.8.1, 2.8.2).
+//
+// Cases: BUG-25; SGW.I.1.2.6.3; SGW.I.1.2.6.5; child_rekey collision; child_rekey collision_delayed_response; ike_rekey collision;
+// ike_rekey collision_delayed_response.
 func TestNonces(t *testing.T) {
 	for _, what := range []act{rekeyChild, rekeyIKE} {
 		for _, mi := range mischiefs {

@@ -9,6 +9,11 @@ import (
 )
 
 // TestPeersAnswer is the other half of a collision: how the peer, done already or not, answers the request that met its own.
+//
+// Cases: SGW.I.1.2.6.4; SGW.I.1.2.6.6; child_rekey collision_delayed_request; child_rekey collision_delayed_request_more;
+// child_rekey collision_delete; child_rekey collision_delete_drop_rekey; child_rekey collision_ike_rekey; child_rekey
+// collision_ike_delete; ike_rekey collision_dropped_request; ike_rekey collision_delayed_request; ike_rekey collision_delete;
+// child_create collision_ike_rekey; child_delete regular; child_delete collision_ike_rekey; ike_delete.
 func TestPeersAnswer(t *testing.T) {
 	find := func(name string) mischief {
 		for _, m := range mischiefs {
@@ -68,6 +73,9 @@ func TestPeersAnswer(t *testing.T) {
 }
 
 // TestBeforeTheDelete: a rekeyed the child, and what happens at b before it gets the Delete of the old one.
+//
+// Cases: SGW.I.1.2.3.8; child_rekey regular_responder_ignore_soft_expire; child_rekey regular_responder_handle_hard_expire;
+// child_rekey regular_responder_delete.
 func TestBeforeTheDelete(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -113,6 +121,8 @@ func TestBeforeTheDelete(t *testing.T) {
 }
 
 // TestBeforeTheAnswer: b answered a's rekeying of the child, and what b does before that answer arrives.
+//
+// Cases: child_rekey collision_delayed_response_delete; child_rekey collision_delete_delayed_response.
 func TestBeforeTheAnswer(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -152,6 +162,8 @@ func TestBeforeTheAnswer(t *testing.T) {
 }
 
 // TestDeleteUnanswered: the peer vanishes between the rekeying of the child and the Delete of the old one. One child went down.
+//
+// Cases: child_rekey regular_delete_timeout.
 func TestDeleteUnanswered(t *testing.T) {
 	s := bothIdle(t, 1)
 	s.Lose = func(d *Datagram) bool { return d.IKE.Exchange == wire.INFORMATIONAL }
@@ -163,6 +175,8 @@ func TestDeleteUnanswered(t *testing.T) {
 }
 
 // TestDuplicate: an order to bring up what is up asks the peer for nothing.
+//
+// Cases: child_create duplicate.
 func TestDuplicate(t *testing.T) {
 	s := bothIdle(t, 1)
 	s.Lose = func(d *Datagram) bool {
@@ -179,6 +193,8 @@ func TestDuplicate(t *testing.T) {
 }
 
 // TestBothWrongGroup: both ends rekey the child at the same time, and each has to try again with the group that the other wants.
+//
+// Cases: child_rekey collision_ke_invalid.
 func TestBothWrongGroup(t *testing.T) {
 	for name, wait := range map[string]time.Duration{"both at once": 0, "one tries again while the peer is closing": 30 * time.Millisecond, "one tries again very late": time.Second} {
 		t.Run(name, func(t *testing.T) {

@@ -26,6 +26,8 @@ var wishes = []struct {
 
 // TestPairs walks all pairs of requests that cross, at several distances in time, without loss and with the first message of
 // each kind lost (RFC 7296 2.8.1, 2.8.2, 2.25). In the end both ends agree.
+//
+// Cases: crossing-streams-01..24; ikev2-child-rekey-06; inbound/outbound.
 func TestPairs(t *testing.T) {
 	for _, a := range wishes {
 		for _, b := range wishes {
@@ -98,6 +100,8 @@ func (x *hold) release() {
 }
 
 // TestDelayedAnswer delays the answer to a request until after what follows from it at the other end arrived.
+//
+// Cases: ikev2-child-rekey-06; inbound/outbound.
 func TestDelayedAnswer(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -149,6 +153,8 @@ func TestDelayedAnswer(t *testing.T) {
 }
 
 // TestBothStart: both ends call at the same moment, and one IKE SA is left.
+//
+// Cases: crossing-streams-01..24.
 func TestBothStart(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

@@ -180,6 +180,8 @@ func TestReloadRefused(t *testing.T) {
 }
 
 // TestReloadRevoked: a peer for which there is no secret any more is shut out; what cannot be set up anew does not stay.
+//
+// Cases: BUG-08.
 func TestReloadRevoked(t *testing.T) {
 	for _, revokes := range []string{"who calls", "who is called"} {
 		s := newScene(t, 1, func(a, b *side) { a.start, b.peer = ike.Trap, "" })

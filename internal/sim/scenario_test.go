@@ -55,6 +55,8 @@ type writer []byte
 func (w *writer) Write(b []byte) (int, error) { *w = append(*w, b...); return len(b), nil }
 
 // TestSuites establishes and rekeys with every kind of algorithm, and with groups that the responder has to ask for.
+//
+// Cases: SGW.I.1.1.6.1; SGW.I.1.2.3.7; SGW.I.1.2.4.4; Ipsec.Conf.3.1.3 J; TestResponderPsk; child_rekey regular.
 func TestSuites(t *testing.T) {
 	for _, c := range []struct {
 		name             string
@@ -85,6 +87,9 @@ func TestSuites(t *testing.T) {
 }
 
 // TestRekey rekeys the child and the IKE SA, by either side and by both at once, and loses no packet over it.
+//
+// Cases: BUG-25; SGW.I.1.2.3.2; SGW.I.1.2.4.1; SGW.I.1.2.4.2; TestResponderRekey; child_rekey regular; child_rekey collision;
+// ike_rekey regular; ike_rekey collision.
 func TestRekey(t *testing.T) {
 	rekey := func(who []int, what string) func(*scene) {
 		return func(s *scene) {
@@ -159,6 +164,8 @@ func TestRekeyByLimits(t *testing.T) {
 }
 
 // TestLostReplies loses the first answer of each exchange in turn.
+//
+// Cases: SGW.I.1.1.2.2; SGW.I.1.3.1.1; inbound/outbound.
 func TestLostReplies(t *testing.T) {
 	for _, kind := range []wire.Exchange{wire.IKE_SA_INIT, wire.IKE_AUTH, wire.CREATE_CHILD_SA, wire.INFORMATIONAL} {
 		for _, response := range []bool{false, true} {

@@ -15,6 +15,8 @@ var (
 )
 
 // TestSeeds lets both ends do what they like over a bad network, and checks that they agree in the end.
+//
+// Cases: BUG-25; crossing-streams-01..24; crossing-streams-20-peer-restarts-*; ikev2-child-rekey-06; inbound/outbound.
 func TestSeeds(t *testing.T) {
 	if *oneSeed >= 0 {
 		if s := disorder(t, uint64(*oneSeed)); !t.Failed() {

@@ -30,6 +30,8 @@ func (s *scene) upCount(more int) int {
 
 // TestWindow brings many children up and rekeys them all, before and after the IKE SA got a successor, with windows of several sizes at
 // the ends: as many requests as both ends agreed to are under way at once, and no more (RFC 7296 2.3).
+//
+// Cases: TestInitiatorRequestWindowSize.
 func TestWindow(t *testing.T) {
 	const more = 11
 	for _, w := range []struct{ a, b, want int }{{0, 0, ike.DefaultWindow}, {1, 0, 1}, {0, 1, 1}, {3, 9, 3}, {9, 3, 3}, {ike.MaxWindow, ike.MaxWindow, more + 1}} {
