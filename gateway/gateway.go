@@ -118,12 +118,7 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	if server != nil {
-		for range controlClients {
-			goroutines.Go(func() { server.serve(running) })
-		}
-		goroutines.Go(func() { server.lookOut(running) })
-	}
+	server.start(running, &goroutines)
 	defer halt() // first, so that nobody waits for the control loop any more
 	broken := c.start(running, &goroutines)
 	if g.options.ready != nil {

@@ -24,8 +24,11 @@ import (
 )
 
 const (
-	// controlClients is how many clients are served at the same time; more wait for their turn.
-	controlClients = 32
+	// controlReaders is how many clients are heard at the same time, and answered if what they ask for takes no time.
+	controlReaders = 16
+	// controlWaiters is how many clients wait at the same time for what they asked for; maxQueue more wait for that.
+	controlWaiters = 32
+	maxQueue       = 256
 	// maxRequest is the length of the longest request in bytes.
 	maxRequest = 4096
 	// lookEvery is how soon it is noticed that a client has gone away while it waited.
@@ -40,8 +43,18 @@ type server struct {
 	gateway  *Gateway
 	listener *net.UnixListener
 
-	mu      sync.Mutex
-	waiting map[*net.UnixConn]context.CancelFunc // the clients that wait for what they asked for
+	queue chan *visit // of those that ask for what takes its time, so that nobody else has to wait for them
+
+	mu     sync.Mutex
+	visits map[*visit]bool
+}
+
+// visit is a client that is connected.
+type visit struct {
+	conn    *net.UnixConn
+	ctx     context.Context // ends when the client has gone away, or the gateway ends; conn is closed then
+	cancel  context.CancelFunc
+	request Request
 }
 
 // listenControl opens the control socket, for nobody but the user that we run as. A socket left behind by a crashed run
@@ -68,7 +81,7 @@ func listenControl(path string, g *Gateway) (*server, error) {
 		l.Close()
 		return nil, fmt.Errorf("the control socket cannot be protected: %w", err)
 	}
-	return &server{gateway: g, listener: l.(*net.UnixListener), waiting: make(map[*net.UnixConn]context.CancelFunc)}, nil
+	return &server{gateway: g, listener: l.(*net.UnixListener), queue: make(chan *visit, maxQueue), visits: make(map[*visit]bool)}, nil
 }
 
 // close ends serve, after the client that it is serving, and removes the socket.
@@ -78,7 +91,21 @@ func (s *server) close() {
 	}
 }
 
-// serve serves one client after the other.
+// start starts the goroutines that serve until ctx ends and the listener is closed.
+func (s *server) start(ctx context.Context, goroutines *sync.WaitGroup) {
+	if s == nil {
+		return
+	}
+	for range controlReaders {
+		goroutines.Go(func() { s.serve(ctx) })
+	}
+	for range controlWaiters {
+		goroutines.Go(func() { s.serveQueue(ctx) })
+	}
+	goroutines.Go(func() { s.lookOut(ctx) })
+}
+
+// serve hears one client after the other. What takes its time is left to serveQueue.
 func (s *server) serve(ctx context.Context) {
 	for {
 		conn, err := s.listener.AcceptUnix()
@@ -89,8 +116,91 @@ func (s *server) serve(ctx context.Context) {
 			time.Sleep(100 * time.Millisecond) // out of files, most likely
 			continue
 		}
-		s.client(ctx, conn)
+		v := s.enter(ctx, conn)
+		if v.request, err = readRequest(conn); err == nil {
+			if v.request.takesTime() {
+				select {
+				case s.queue <- v:
+					continue
+				default:
+					err = fmt.Errorf("%d clients wait already: try again when some of them are done", maxQueue)
+				}
+			} else {
+				err = s.answer(v)
+			}
+		}
+		s.leave(v, err)
 	}
+}
+
+// serveQueue serves one client after the other for which there is something to wait.
+func (s *server) serveQueue(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case v := <-s.queue:
+			err := context.Cause(v.ctx)
+			if err == nil {
+				err = s.answer(v)
+			}
+			s.leave(v, err)
+		}
+	}
+}
+
+// enter begins the visit of a client.
+func (s *server) enter(ctx context.Context, conn *net.UnixConn) *visit {
+	v := &visit{conn: conn}
+	v.ctx, v.cancel = context.WithCancel(ctx)
+	context.AfterFunc(v.ctx, func() { conn.Close() })
+	_ = conn.SetReadDeadline(time.Now().Add(requestTime))
+	s.mu.Lock()
+	s.visits[v] = true
+	s.mu.Unlock()
+	return v
+}
+
+// leave ends it with the last reply.
+func (s *server) leave(v *visit, err error) {
+	_ = v.reply(lastReply(err))
+	s.mu.Lock()
+	delete(s.visits, v)
+	s.mu.Unlock()
+	_ = v.conn.Close()
+	v.cancel()
+}
+
+// reply sends one line.
+func (v *visit) reply(r Reply) error {
+	line, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	_ = v.conn.SetWriteDeadline(time.Now().Add(replyTime))
+	_, err = v.conn.Write(append(line, '\n'))
+	return err
+}
+
+// lastReply says how a request ended.
+func lastReply(err error) Reply {
+	last := Reply{Done: true}
+	if err == nil {
+		return last
+	}
+	last.Error = err.Error()
+	var failed *EventError
+	if errors.As(err, &failed) {
+		last.Error, last.Remedy = failed.Event.Text, failed.Event.Remedy
+	}
+	var bad config.Errors
+	if errors.As(err, &bad) {
+		last.Error = "the configuration is not accepted; the former one stays in effect"
+		for _, e := range bad {
+			last.Config = append(last.Config, e.Error())
+		}
+	}
+	return last
 }
 
 // lookOut ends the requests of clients that have gone away, so that they do not keep others waiting.
@@ -104,9 +214,9 @@ func (s *server) lookOut(ctx context.Context) {
 		case <-tick.C:
 		}
 		s.mu.Lock()
-		for conn, cancel := range s.waiting {
-			if hungUp(conn) {
-				cancel()
+		for v := range s.visits {
+			if hungUp(v.conn) {
+				v.cancel()
 			}
 		}
 		s.mu.Unlock()
@@ -127,52 +237,6 @@ func hungUp(conn *net.UnixConn) (gone bool) {
 	return gone || err != nil
 }
 
-// client answers one request.
-func (s *server) client(ctx context.Context, conn *net.UnixConn) {
-	defer conn.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	s.mu.Lock()
-	s.waiting[conn] = cancel
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.waiting, conn)
-		s.mu.Unlock()
-	}()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	_ = conn.SetReadDeadline(time.Now().Add(requestTime))
-	reply := func(r Reply) error {
-		line, err := json.Marshal(r)
-		if err != nil {
-			return err
-		}
-		_ = conn.SetWriteDeadline(time.Now().Add(replyTime))
-		_, err = conn.Write(append(line, '\n'))
-		return err
-	}
-	request, err := readRequest(conn)
-	if err == nil {
-		err = s.answer(ctx, request, reply)
-	}
-	last := Reply{Done: true}
-	if err != nil {
-		last.Error = err.Error()
-		var failed *EventError
-		if errors.As(err, &failed) {
-			last.Error, last.Remedy = failed.Event.Text, failed.Event.Remedy
-		}
-		var bad config.Errors
-		if errors.As(err, &bad) {
-			last.Error = "the configuration is not accepted; the former one stays in effect"
-			for _, e := range bad {
-				last.Config = append(last.Config, e.Error())
-			}
-		}
-	}
-	_ = reply(last)
-}
-
 // readRequest reads the one line that a client sends.
 func readRequest(conn io.Reader) (Request, error) {
 	var r Request
@@ -186,25 +250,29 @@ func readRequest(conn io.Reader) (Request, error) {
 	return r, nil
 }
 
-// answer does what a request asks for.
-func (s *server) answer(ctx context.Context, r Request, reply func(Reply) error) error {
+// takesTime reports whether a request may have to wait, for a peer say.
+func (r Request) takesTime() bool { return r.Cmd != "status" && r.Cmd != "version" }
+
+// answer does what a client asks for, but for the last reply.
+func (s *server) answer(v *visit) error {
+	r := v.request
 	timeout := DefaultTimeout
 	if r.Timeout > 0 {
 		timeout = time.Duration(min(r.Timeout, MaxTimeout.Seconds()) * float64(time.Second))
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it is not done after %v", timeout))
+	ctx, cancel := context.WithTimeoutCause(v.ctx, timeout, fmt.Errorf("it is not done after %v", timeout))
 	defer cancel()
 	progress := func(ev ike.Event) {
-		if reply(Reply{Event: infoOf(ev, time.Now())}) != nil {
+		if v.reply(Reply{Event: infoOf(ev, time.Now())}) != nil {
 			cancel() // the client has gone away
 		}
 	}
 	switch r.Cmd {
 	case "status":
 		status := s.gateway.Status()
-		return reply(Reply{Status: &status})
+		return v.reply(Reply{Status: &status})
 	case "version":
-		return reply(Reply{Version: Version()})
+		return v.reply(Reply{Version: Version()})
 	case "reload":
 		if s.gateway.options.reload == nil {
 			return errors.New("this gateway has no configuration that it could load again")
@@ -213,7 +281,7 @@ func (s *server) answer(ctx context.Context, r Request, reply func(Reply) error)
 		if err != nil {
 			return err
 		}
-		return reply(Reply{Reload: &r})
+		return v.reply(Reply{Reload: &r})
 	case "up":
 		return s.gateway.Up(ctx, r.Conn, r.Child, progress)
 	case "down":

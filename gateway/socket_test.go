@@ -127,8 +127,8 @@ func TestControlSocketAbuse(t *testing.T) {
 			t.Errorf("%.20q is answered by %q, %v", sent, answer, err)
 		}
 	}
-	// All servers are kept busy by clients that say nothing; ending does not wait for them.
-	for range controlClients {
+	// All readers are kept busy by clients that say nothing; ending does not wait for them.
+	for range controlReaders {
 		conn, err := net.Dial("unix", c.Socket)
 		if err != nil {
 			t.Fatal(err)
@@ -149,14 +149,8 @@ func TestControlSocketAbuse(t *testing.T) {
 func TestControlSocketAbandoned(t *testing.T) {
 	a, b, c := controlled(t, replace(confB, "start_action = start", "start_action = none"))
 	finish(t, a) // so that nothing comes up
-	for i := range controlClients {
-		conn, err := net.Dial("unix", c.Socket)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(conn, `{"cmd":"up","conn":"to-a"}`+"\n"); err != nil {
-			t.Fatal(err)
-		}
+	for i := range controlWaiters {
+		conn := ask(t, c, `{"cmd":"up","conn":"to-a"}`)
 		if i == 0 { // its event is the last one: nothing more is written to anybody
 			if _, err := conn.Read(make([]byte, 1)); err != nil {
 				t.Fatal(err)
@@ -166,8 +160,64 @@ func TestControlSocketAbandoned(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), DefaultTimeout/2)
 	defer cancel()
-	if _, err := c.Status(ctx); err != nil {
-		t.Errorf("status: %v", err)
+	if err := c.Do(ctx, Request{Cmd: "down", Conn: "to-a"}, nil); err != nil {
+		t.Errorf("down: %v", err)
+	}
+	finish(t, b)
+}
+
+// ask sends a request and does not wait for an answer.
+func ask(t *testing.T, c Client, request string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("unix", c.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if _, err := io.WriteString(conn, request+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// However many clients wait for a peer that does not answer, who wants to know the state does not wait for them. One too many is
+// refused, and those in the queue get their turn.
+func TestControlSocketWaiters(t *testing.T) {
+	a, b, c := controlled(t, replace(confB, "start_action = start", "start_action = none"))
+	finish(t, a) // so that nothing comes up
+	ctx, cancel := context.WithTimeout(t.Context(), DefaultTimeout/2)
+	defer cancel()
+	var waiting []net.Conn
+	replies := make(chan Reply, controlWaiters+maxQueue+1)
+	for range cap(replies) {
+		conn := ask(t, c, `{"cmd":"up","conn":"to-a"}`)
+		waiting = append(waiting, conn)
+		go func() {
+			var r Reply
+			for lines := json.NewDecoder(conn); lines.Decode(&r) == nil && !r.Done; {
+				r = Reply{}
+			}
+			replies <- r
+		}()
+	}
+	if r := <-replies; !strings.Contains(r.Error, "clients wait already") {
+		t.Errorf("the first one that is done: %+v", r)
+	}
+	if s, err := c.Status(ctx); err != nil || s.Connections[0].Name != "to-a" {
+		t.Errorf("status while all places are taken: %+v, %v", s, err)
+	}
+	for _, conn := range waiting {
+		conn.Close()
+	}
+	for {
+		err := c.Do(ctx, Request{Cmd: "down", Conn: "to-a"}, nil)
+		if err == nil {
+			break
+		}
+		if !strings.Contains(err.Error(), "clients wait already") { // until it is noticed that they are gone
+			t.Fatalf("down: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	finish(t, b)
 }
