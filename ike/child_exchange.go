@@ -275,18 +275,19 @@ func (x *childExchange) request(sa *ikeSA) ([]wire.Payload, bool) {
 	return payloads, true
 }
 
-// needed reports whether what was wanted when the exchange joined the queue is still missing.
+// needed reports whether what was wanted when the exchange joined the queue is still missing, and configured: what the keeper replaces
+// is not rekeyed.
 func (x *childExchange) needed(sa *ikeSA) bool {
 	k := sa.end.keeperOf(sa.conn)
 	switch {
 	case x.old != nil:
-		return !x.old.gone && !x.old.deleting && !x.old.isReplaced()
+		return !x.old.gone && !x.old.deleting && !x.old.isReplaced() && !x.old.outdated
 	case k.keptOf(x.cfg) == nil || k.isHeld(x.cfg):
 		return false
 	case x.instead != nil:
 		return !x.instead.gone && k.placeOf(x.instead) == nil
 	case x.part != nil:
-		return x.part.needed(k, x.cfg)
+		return x.part.within(sa.trafficOf(x.cfg)) && x.part.needed(k, x.cfg)
 	}
 	return k.lacks(sa, x.cfg)
 }

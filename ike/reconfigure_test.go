@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -80,6 +81,32 @@ func TestReconfigureWhileNegotiating(t *testing.T) {
 	_, c = s.want("negotiates what is configured now", wire.CREATE_CHILD_SA, false)
 	if c.notify(wire.REKEY_SA) != nil {
 		t.Error("as a rekeying")
+	}
+}
+
+// What waits for its turn when the configuration changes is asked for as it is configured now: an outdated Child SA is not rekeyed but
+// replaced, and what a packet wanted of the former traffic is dropped.
+func TestReconfigureWhileWaiting(t *testing.T) {
+	for name, wish := range map[string]Input{
+		"a rekeying": Rekey{Conn: "c", Child: "net"}, "a further Child SA": Acquire{Conn: "c", Child: "net", Packet: packetTo("10.2.9.9")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t, func(c *Config) { c.Connections[0].DPDDelay = time.Minute })
+			s.give(Acquire{Conn: "c", Child: "net", Packet: packetTo("10.2.1.1")})
+			s.takeCall()
+			s.want("authenticates", wire.IKE_AUTH, false)
+			s.answer(wire.IKE_AUTH, 1, append(s.auth(s.id, s.secret), s.childWith("10.1.0.0/16", "10.2.1.0/24", wire.ADDITIONAL_TS_POSSIBLE)...)...)
+			s.pass(time.Minute)
+			h, _ := s.want("asks for a sign of life", wire.INFORMATIONAL, false)
+			s.give(wish)
+			s.wantIdle("the window is one request")
+			s.reconfigure(func(c *Config) { c.Connections[0].Children[0].LocalTS = testSpec("10.1.1.0/24") })
+			s.answer(wire.INFORMATIONAL, h.MessageID)
+			_, c := s.want("negotiates what is configured now", wire.CREATE_CHILD_SA, false)
+			if c.notify(wire.REKEY_SA) != nil || !slices.Equal(c.tsi.Selectors, sel("10.1.1.0/24")) {
+				t.Errorf("asks for %v, with %v", c.tsi.Selectors, c.notifies)
+			}
+		})
 	}
 }
 

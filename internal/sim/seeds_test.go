@@ -10,8 +10,9 @@ import (
 )
 
 var (
-	oneSeed  = flag.Int64("seed", -1, "run this seed of TestSeeds only, and draw it")
-	allSeeds = flag.Int("seeds", 0, "how many seeds TestSeeds runs; 0: as many as it should")
+	oneSeed   = flag.Int64("seed", -1, "run this seed of TestSeeds only, and draw it")
+	allSeeds  = flag.Int("seeds", 0, "how many seeds TestSeeds runs; 0: as many as it should")
+	firstSeed = flag.Int("first", 0, "the seed that TestSeeds begins with")
 )
 
 // TestSeeds lets both ends do what they like over a bad network, and checks that they agree in the end.
@@ -38,7 +39,7 @@ func TestSeeds(t *testing.T) {
 	for shard := range shards {
 		t.Run(fmt.Sprint("shard ", shard), func(t *testing.T) {
 			t.Parallel()
-			for seed := shard; seed < n; seed += shards {
+			for seed := *firstSeed + shard; seed < *firstSeed+n; seed += shards {
 				t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { disorder(t, uint64(seed)) })
 			}
 		})
