@@ -30,6 +30,7 @@ func (sa *ikeSA) reauthenticateBy(at time.Time) {
 
 // reauthenticate sets the IKE SA up anew, make before break unless the connection wants it the other way round.
 func (sa *ikeSA) reauthenticate() {
+	sa.anewAt = zeroTime
 	if !sa.isCurrent() || sa.outdated || sa.renewing != nil {
 		return
 	}
@@ -206,9 +207,16 @@ func (sa *ikeSA) replaced() {
 // awaitPeer leaves it to the peer, who has begun too, to set the IKE SA up anew, for a while. sa may be nil.
 func (sa *ikeSA) awaitPeer() {
 	if sa != nil && sa.isCurrent() {
-		sa.timers[timerReauth], sa.awaited = sa.end.now.Add(replacedTime), true
-		sa.end.touch(sa)
+		sa.awaited = true
+		sa.reauthenticateIn(replacedTime)
 	}
+}
+
+// reauthenticateIn lets the IKE SA be set up anew after a wait, whatever its age. Neither new keys nor another configuration put that off.
+func (sa *ikeSA) reauthenticateIn(wait time.Duration) {
+	sa.anewAt = sa.end.now.Add(wait)
+	sa.timers[timerReauth] = sa.anewAt
+	sa.end.touch(sa)
 }
 
 // attemptFailed counts an attempt of ours that did not lead to an IKE SA.
@@ -235,7 +243,6 @@ func (sa *ikeSA) partRenewal() {
 	if old := sa.renews; old != nil {
 		old.renewing, sa.renews = nil, nil
 		old.renewals++
-		old.timers[timerReauth] = sa.end.now.Add(sa.end.keeperOf(old.conn).backoff(old.renewals))
-		sa.end.touch(old)
+		old.reauthenticateIn(sa.end.keeperOf(old.conn).backoff(old.renewals))
 	}
 }

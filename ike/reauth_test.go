@@ -92,6 +92,48 @@ func TestReauthWrongSecret(t *testing.T) {
 	}
 }
 
+// TestReauthDespiteOther: what is to be set up anew at a time of its own, be it after an attempt that failed or when the peer has had its
+// time to do it, is set up anew then, although the IKE SA is rekeyed or another configuration is loaded meanwhile.
+func TestReauthDespiteOther(t *testing.T) {
+	for name, meanwhile := range map[string]func(s *script){
+		"rekeyed": func(s *script) {
+			e := &encounter{script: s, sa: s.order[0], same: s.childIn}
+			s.request(wire.CREATE_CHILD_SA, e.successor()...)
+			if _, c := s.want("grants a successor", wire.CREATE_CHILD_SA, true); c.sa == nil {
+				s.t.Fatalf("%v", c.notifies)
+			}
+			s.request(wire.INFORMATIONAL, &wire.Delete{Protocol: suite.IKE})
+			s.want("answers the Delete", wire.INFORMATIONAL, true)
+		},
+		"reconfigured": func(s *script) {
+			s.reconfigure(func(c *Config) { c.Connections[0].OverTime = 10 * time.Minute })
+		},
+	} {
+		t.Run(name+" after an attempt", func(t *testing.T) {
+			s := calling(t, nil)
+			old := *s
+			s.give(Reauth{Conn: "c"})
+			s.renewal(testSecrets(t, "another"))
+			h, _ := s.want("tells the peer", wire.INFORMATIONAL, false)
+			s.answer(wire.INFORMATIONAL, h.MessageID)
+			s.at500()
+			s.beside(old, func() { meanwhile(s) })
+			s.wantIdle("it is too early")
+			s.pass(2 * backoffMin)
+			s.takeCall()
+		})
+		t.Run(name+" while the peer has its time", func(t *testing.T) {
+			s := called(t, nil)
+			s.sa().awaitPeer()
+			meanwhile(s)
+			s.pass(replacedTime - time.Second)
+			s.wantIdle("it is too early")
+			s.pass(time.Second)
+			s.want("calls", wire.IKE_SA_INIT, false)
+		})
+	}
+}
+
 // TestReauthHeld: the answer to a peer that sets its IKE SA up anew may come late, so the old Child SA is sent under until the peer is
 // seen to use the new one, or has had the time to.
 func TestReauthHeld(t *testing.T) {

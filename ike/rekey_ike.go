@@ -48,7 +48,9 @@ func (sa *ikeSA) scheduleRenewal(born time.Time) {
 	if c.ReauthTime > 0 {
 		sa.timers[timerExpire] = earlier(sa.timers[timerExpire], sa.origin.authenticated.Add(c.ReauthTime+c.OverTime))
 	}
-	sa.timers[timerReauth] = earlier(sa.origin.reauthAt, sa.origin.authUntil)
+	if sa.timers[timerReauth] = sa.anewAt; sa.anewAt.IsZero() {
+		sa.timers[timerReauth] = earlier(sa.origin.reauthAt, sa.origin.authUntil)
+	}
 }
 
 // startRekey asks for a successor of the IKE SA, once.
@@ -246,7 +248,7 @@ func (sa *ikeSA) succeed(next *ikeSA) {
 	if next.renews, sa.renews = sa.renews, nil; next.renews != nil {
 		next.renews.renewing = next
 	}
-	next.renewals, next.timers[timerGiveUp] = sa.renewals, sa.timers[timerGiveUp]
+	next.renewals, next.anewAt, next.awaited, next.timers[timerGiveUp] = sa.renewals, sa.anewAt, sa.awaited, sa.timers[timerGiveUp]
 	sa.timers = timers{timerRetransmit: sa.timers[timerRetransmit], timerGiveUp: sa.end.now.Add(replacedTime)}
 	next.scheduleLifetime()
 	next.event(Rekeyed, next.proposal.String(), "")

@@ -53,7 +53,9 @@ type ikeSA struct {
 	// the attempts that failed (see reauth.go).
 	renews, renewing *ikeSA
 	renewals         int
-	awaited          bool // the peer had the time to do that
+	// anewAt is when it is to be set up anew whatever its age, by us or, if the peer is awaited, by us after all; zero: by its age.
+	anewAt  time.Time
+	awaited bool // the peer had the time to do that
 
 	children []*childSA
 	loans    []loan // what the peer has of us
