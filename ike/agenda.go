@@ -86,6 +86,7 @@ const (
 	timerChildren                // a child needs attention
 	timerDeferred                // an exchange may be tried again
 	timerFragments               // the rest of a request in fragments is late
+	timerAnswer                  // the answer to the peer's Delete has waited long enough
 	numTimers
 )
 

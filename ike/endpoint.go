@@ -128,7 +128,7 @@ func (e *Endpoint) Deadline() (at time.Time, ok bool) { return e.agenda.next() }
 // Idle reports whether nothing is left of any IKE SA but answers kept for a peer that may ask again.
 func (e *Endpoint) Idle() bool {
 	for _, sa := range e.order {
-		if !sa.isGone() {
+		if !sa.isGone() || !sa.timers[timerAnswer].IsZero() {
 			return false
 		}
 	}

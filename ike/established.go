@@ -3,6 +3,7 @@ package ike
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/culvert-vpn/culvert/ike/wire"
@@ -81,6 +82,10 @@ func (s *established) message(sa *ikeSA, d Datagram, m *wire.Message) {
 // recording: it is no sign of life (RFC 7296 2.4).
 func (sa *ikeSA) repeat(d Datagram, m *wire.Message) {
 	if sa.repeats(d, m) {
+		if m.Header.MessageID == sa.askedID {
+			sa.timers[timerAnswer] = zeroTime
+			sa.end.touch(sa)
+		}
 		sa.end.sendAll(d.Path, sa.win.in.answer(m.Header.MessageID))
 	}
 }
@@ -88,10 +93,17 @@ func (sa *ikeSA) repeat(d Datagram, m *wire.Message) {
 // reply answers the peer's current request, to where it came from (RFC 7296 2.11), and keeps the answer for when the peer
 // asks again.
 func (sa *ikeSA) reply(kind wire.Exchange, payloads []wire.Payload) {
-	messages := sa.seal(kind, sa.askedID, true, payloads)
-	sa.win.in.keep(sa.askedID, messages)
-	sa.end.sendAll(sa.asked, messages)
+	sa.prepare(kind, payloads)
+	sa.answerNow()
 }
+
+// prepare makes the answer to the peer's current request, and keeps it for when the peer asks again.
+func (sa *ikeSA) prepare(kind wire.Exchange, payloads []wire.Payload) {
+	sa.win.in.keep(sa.askedID, sa.seal(kind, sa.askedID, true, payloads))
+}
+
+// answerNow sends the answer to the peer's current request, which was prepared.
+func (sa *ikeSA) answerNow() { sa.end.sendAll(sa.asked, sa.win.in.answer(sa.askedID)) }
 
 // takeAnswer gives the answer to the exchange that waits for it.
 func (sa *ikeSA) takeAnswer(id uint32, c *content, err error) {
@@ -225,18 +237,25 @@ func (sa *ikeSA) inform(c *content, id uint32) {
 	sa.reply(wire.INFORMATIONAL, append(payloads, sa.takeMobility(c, id)...))
 }
 
-// deletedByPeer answers the peer's Delete of the IKE SA.
+// deletedByPeer answers the peer's Delete of the IKE SA. What other IKE SAs carry too is sent there from now on, and the answer, after
+// which the peer need not receive here any more, follows when what was sent before has arrived.
 func (sa *ikeSA) deletedByPeer(c *content) {
 	if x, ok := find(sa, func(x *rekeyIKE) bool { return x.living() != nil }); ok {
 		// The peer did not notice that both were rekeying: its successor stays (RFC 7296 2.8.2).
 		sa.succeed(x.theirs)
 	}
-	sa.reply(wire.INFORMATIONAL, sa.returnCookie2(c))
+	sa.prepare(wire.INFORMATIONAL, sa.returnCookie2(c))
 	conn, mattered := sa.conn, sa.successor == nil && sa.predecessor == nil
 	if mattered {
 		sa.event(Closed, "the peer closed the IKE SA", "")
 	}
+	replaced := slices.ContainsFunc(sa.children, func(c *childSA) bool { return !c.gone && len(c.twins()) > 0 })
 	sa.linger()
+	if replaced {
+		sa.timers[timerAnswer] = sa.end.now.Add(answerTime)
+	} else {
+		sa.answerNow()
+	}
 	if mattered && conn != nil {
 		sa.end.keeperOf(conn).closedByPeer()
 	}

@@ -17,6 +17,12 @@ const (
 	// earlier that it has the new one: time enough for an answer that was lost once. A peer that lost the old one and did not
 	// say so (RFC 7296 2.4) hears nothing for so long.
 	heldTime = 5 * time.Second
+	// settleTime is how long what was replaced is kept, except by rekeying, when the new carries everything: charon takes a Child SA away
+	// the moment it has the Delete, and loses what it has received under it and not yet opened.
+	settleTime = time.Second
+	// answerTime is how long the answer to the Delete of an IKE SA waits after we send under what takes its place: charon, as who
+	// deletes, takes the Child SAs away the moment it has the answer. It is shorter than any peer's retransmission timeout.
+	answerTime = 200 * time.Millisecond
 	// maxRefusals is how often the peer may refuse a child in the new IKE SA before the old one is closed without it.
 	maxRefusals = 3
 )
@@ -189,10 +195,10 @@ func (k *keeper) carryOver(next *ikeSA) {
 	}
 	old.renewing, next.renews = nil, nil
 	next.event(Reauthenticated, "", "")
-	old.giveWay("it was set up anew")
+	old.timers[timerGiveUp] = k.end.now.Add(settleTime)
 	k.end.touch(old)
 	for _, other := range k.end.order {
-		if k.conn.Unique != UniqueNever && other.isCurrent() && next.isLaterThan(other) && next.isSameHost(other) && other.renewing == nil {
+		if k.conn.Unique != UniqueNever && other.isCurrent() && next.isLaterThan(other) && next.isSameHost(other) && other != old && other.renewing == nil {
 			other.awaitPeer() // what crossed has left more than one to replace
 		}
 	}

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -45,6 +46,8 @@ func TestReauthMakeBeforeBreak(t *testing.T) {
 		t.Fatalf("%d halves are installed, want 4: %v", n, s.texts())
 	}
 	s.wantEvent("tells", Reauthenticated)
+	s.wantIdle("deletes the old one while packets are on their way")
+	s.pass(settleTime)
 	s.beside(old, func() {
 		h, c := s.want("deletes the old one", wire.INFORMATIONAL, false)
 		if !c.deletesIKE() || h.SPIi != old.spiI {
@@ -137,9 +140,10 @@ func TestReauthDespiteOther(t *testing.T) {
 // TestReauthHeld: the answer to a peer that sets its IKE SA up anew may come late, so the old Child SA is sent under until the peer is
 // seen to use the new one, or has had the time to.
 func TestReauthHeld(t *testing.T) {
-	again := func(t *testing.T) *script {
-		s := called(t, nil)
+	again := func(t *testing.T) (s *script, old script) {
+		s = called(t, nil)
 		s.at500()
+		old = *s
 		s.initiator, s.spiI, s.spiR = true, 0xcccc, 0
 		s.first = s.send(s.header(wire.IKE_SA_INIT, 0, false), s.initPayloads(testProposal(suite.IKE, testIKE), suite.CURVE25519, 1)...)
 		h, c := s.want("answers IKE_SA_INIT", wire.IKE_SA_INIT, true)
@@ -150,10 +154,11 @@ func TestReauthHeld(t *testing.T) {
 		if n := s.installs(); n != 3 {
 			t.Fatalf("%d halves are installed, want 3", n)
 		}
-		return s
+		s.want("answers IKE_AUTH", wire.IKE_AUTH, true)
+		return s, old
 	}
 	t.Run("used", func(t *testing.T) {
-		s := again(t)
+		s, _ := again(t)
 		for _, sa := range s.order {
 			for _, c := range sa.children {
 				s.give(Used{SPI: c.in})
@@ -164,10 +169,37 @@ func TestReauthHeld(t *testing.T) {
 		}
 	})
 	t.Run("late", func(t *testing.T) {
-		s := again(t)
+		s, _ := again(t)
 		s.pass(heldTime)
 		if n := s.installs(); n != 4 {
 			t.Errorf("%d halves are installed, want 4", n)
 		}
 	})
+	// The peer may stop to receive under the old one when it has the answer to its Delete: what was sent under it goes first.
+	for _, repeated := range []bool{false, true} {
+		t.Run(fmt.Sprintf("deleted, repeated %v", repeated), func(t *testing.T) {
+			s, old := again(t)
+			s.beside(old, func() {
+				s.nextID = old.nextID
+				request := s.request(wire.INFORMATIONAL, &wire.Delete{Protocol: suite.IKE})
+				if n := s.installs(); n != 3 {
+					t.Errorf("%d halves are installed, want both new ones and the old inbound one", n)
+				}
+				s.wantIdle("answers while packets are on their way")
+				if repeated {
+					s.deliver(request)
+				} else {
+					s.pass(answerTime - 1)
+					s.wantIdle("answers while packets are on their way")
+					if s.Idle() {
+						t.Error("the answer is not waited for")
+					}
+					s.pass(1)
+				}
+				s.want("answers the Delete", wire.INFORMATIONAL, true)
+				s.pass(answerTime)
+				s.wantIdle("answers again")
+			})
+		})
+	}
 }

@@ -253,6 +253,8 @@ func (k *keeper) clearChild(c *childSA) {
 	case kept == nil:
 		c.closeWith("it is not configured any more")
 	case !c.isOutdated() || c.isReplaced():
+	case next != nil && k.end.now.Before(next.born.Add(settleTime)):
+		k.wakeAt(next.born.Add(settleTime))
 	case next != nil:
 		c.successor = next
 		c.closeWith("the configuration has changed")

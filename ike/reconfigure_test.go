@@ -157,3 +157,25 @@ func TestReconfigureWhoWaits(t *testing.T) {
 	s.request(wire.IKE_AUTH, append(s.auth(s.id, s.secret), s.childPayloads(1)...)...)
 	s.wantNotify("the connection is not there any more", wire.IKE_AUTH, wire.AUTHENTICATION_FAILED)
 }
+
+// What is replaced other than by rekeying is deleted when what was sent under it has arrived: peers may take it away the moment that
+// they have the Delete.
+func TestReconfigureSettles(t *testing.T) {
+	s := called(t, nil)
+	s.reconfigure(func(c *Config) { c.Connections[0].Children[0].LocalTS = testSpec("10.0.0.0/15") })
+	h, c := s.want("negotiates what is configured now", wire.CREATE_CHILD_SA, false)
+	if c.notify(wire.REKEY_SA) != nil {
+		t.Error("it is rekeyed")
+	}
+	s.childIn = []byte{0, 0, 9, s.childIn[3] + 1}
+	s.answer(wire.CREATE_CHILD_SA, h.MessageID, s.grant(make([]byte, nonceLen))...)
+	if n := s.installs(); n != 4 {
+		t.Errorf("%d halves are installed, want 4: %v", n, s.texts())
+	}
+	s.pass(settleTime - 1)
+	s.wantIdle("deletes the old one while packets are on their way")
+	s.pass(1)
+	if _, c := s.want("deletes the old one", wire.INFORMATIONAL, false); len(c.deletes) != 1 {
+		t.Error("no Delete")
+	}
+}

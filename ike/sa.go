@@ -163,6 +163,9 @@ func (sa *ikeSA) fire() {
 	if due(timerProbe) {
 		sa.probe()
 	}
+	if due(timerAnswer) {
+		sa.answerNow()
+	}
 	if due(timerFragments) {
 		sa.fragmentsLate()
 	}
