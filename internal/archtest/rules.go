@@ -29,16 +29,17 @@ var imports = map[string]string{
 	"cmd/...":  "config esp gateway ident ike ike/wire internal/demo internal/inet natt pool psk resolved suite ts tun udp",
 
 	// These test, measure and serve the work on the project.
-	"tun/tuntest":          "tun",
-	"udp/udptest":          "udp",
-	"bench":                "config esp gateway ident ike ike/wire internal/inet natt pool psk resolved suite ts tun udp",
-	"internal/sim":         "ident ike ike/wire internal/inet natt pool psk suite ts",
-	"internal/lab":         "",
-	"internal/demo":        "config gateway ident ike internal/lab natt suite ts",
-	"internal/e2e":         "config esp gateway ident ike ike/wire internal/inet internal/lab natt pool psk resolved suite ts tun udp",
-	"internal/archtest":    "",
-	"internal/conformance": "",
-	"internal/testsum":     "",
+	"tun/tuntest":           "tun",
+	"udp/udptest":           "udp",
+	"resolved/resolvedtest": "",
+	"bench":                 "config esp gateway ident ike ike/wire internal/inet natt pool psk resolved suite ts tun udp",
+	"internal/sim":          "ident ike ike/wire internal/inet natt pool psk suite ts",
+	"internal/lab":          "",
+	"internal/demo":         "config gateway ident ike internal/lab natt suite ts",
+	"internal/e2e":          "config esp gateway ident ike ike/wire internal/inet internal/lab natt pool psk resolved suite ts tun udp",
+	"internal/archtest":     "",
+	"internal/conformance":  "",
+	"internal/testsum":      "",
 }
 
 // deciding are the packages that take time, randomness and bytes and return values, and do nothing else.
@@ -46,7 +47,7 @@ var deciding = words("ident psk ts suite natt pool ike/wire ike esp internal/ine
 
 // forTests may be imported by tests, by each other and by the programs that exercise the whole, but by nothing
 // that runs in the daemon.
-var forTests = words("tun/tuntest udp/udptest internal/sim internal/archtest internal/conformance internal/testsum")
+var forTests = words("tun/tuntest udp/udptest resolved/resolvedtest internal/sim internal/archtest internal/conformance internal/testsum")
 
 // worldly are the imports a deciding package must not have. Each stands for the packages below it too, but
 // for those in harmless.
@@ -67,7 +68,7 @@ var clocks = words("Now Since Until After AfterFunc NewTimer NewTicker Tick Slee
 var printers = words("Print Printf Println")
 
 // starters are the packages that may start goroutines outside of their tests; the daemon's are all in gateway.
-var starters = words("gateway cmd/... internal/e2e internal/lab tun/tuntest udp/udptest bench")
+var starters = words("gateway cmd/... internal/e2e internal/lab tun/tuntest udp/udptest resolved/resolvedtest bench")
 
 // maxLines is how long a file outside of tests may be.
 const maxLines = 600
