@@ -193,12 +193,11 @@ func (r *resolver) pathTo(c *ike.Connection, remote netip.Addr) (natt.Path, int,
 func (r *resolver) local(c *ike.Connection, p natt.Path) (netip.Addr, int, error) {
 	remote := p.Remote.Addr()
 	local, mtu, err := r.route(p)
+	if err == nil && slices.ContainsFunc(c.LocalAddrs, func(l netip.Prefix) bool { return l.Contains(local) }) {
+		return local, mtu, nil
+	}
 	for _, prefix := range c.LocalAddrs {
-		switch {
-		case prefix.Addr().Is4() != remote.Is4():
-		case err == nil && prefix.Contains(local):
-			return local, mtu, nil
-		case prefix.IsSingleIP():
+		if prefix.Addr().Is4() == remote.Is4() && prefix.IsSingleIP() {
 			return prefix.Addr(), mtu, nil
 		}
 	}

@@ -293,6 +293,10 @@ func TestResolverAddresses(t *testing.T) {
 	if err != nil || path.Local != netip.MustParseAddrPort("172.16.0.99:500") || path.NATT {
 		t.Errorf("with local_addrs: %v, %v", path, err)
 	}
+	conn.LocalAddrs = append(conn.LocalAddrs, netip.PrefixFrom(addrB, 32))
+	if path, _, err := r.pathTo(&conn, addrA); err != nil || path.Local != netip.AddrPortFrom(addrB, 500) {
+		t.Errorf("with the host's choice among local_addrs: %v, %v", path, err)
+	}
 	conn.LocalAddrs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	if _, _, err := r.pathTo(&conn, addrA); err == nil || !strings.Contains(err.Error(), "local_addrs does not allow") {
 		t.Errorf("with local_addrs of another network: %v", err)

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/culvert-vpn/culvert/config"
+	"github.com/culvert-vpn/culvert/gateway"
 )
 
 func newCheck() *cobra.Command {
@@ -14,7 +15,8 @@ func newCheck() *cobra.Command {
 		Use:   "check [FILE]",
 		Short: "Check a configuration and print the policy it describes",
 		Long: `Check reads a configuration without running anything. It prints every error with file, line and column, or else the
-policy that is in effect, defaults included. Warnings and errors go to the standard error.
+policy that is in effect, defaults included. Warnings and errors go to the standard error; one of them is that none of the
+local_addrs of a connection is an address of this host, which matters where it is to run only.
 
 FILE is ` + defaultConfig + ` if it is not given.`,
 		Example: `  culvert check
@@ -30,6 +32,9 @@ FILE is ` + defaultConfig + ` if it is not given.`,
 				return err
 			}
 			defer conf.Secrets.Wipe()
+			for _, text := range gateway.AdviceAddresses(conf.Connections) {
+				fmt.Fprintln(cmd.ErrOrStderr(), path+": warning: "+text)
+			}
 			return conf.Describe(cmd.OutOrStdout())
 		},
 	}

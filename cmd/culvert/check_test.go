@@ -63,3 +63,30 @@ func TestCheck(t *testing.T) {
 		})
 	}
 }
+
+// The public address of a 1:1 NAT is no address of the host behind it.
+func TestCheckLocalAddrs(t *testing.T) {
+	t.Chdir(t.TempDir())
+	text := `connections {
+	site {
+		local_addrs = 203.0.113.1
+		local { auth = psk
+			id = @a }
+		remote { auth = psk
+			id = @b }
+		children { net { remote_ts = 10.104.0.0/24 } }
+	}
+}
+secrets { ike { secret = "0123456789abcdef0123456789" } }
+`
+	for addrs, warned := range map[string]bool{"203.0.113.1": true, "127.0.0.1": false, "%any": false} {
+		if err := os.WriteFile("nat.conf", []byte(strings.Replace(text, "203.0.113.1", addrs, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, stdout, stderr := culvert("check", "nat.conf")
+		const want = `nat.conf: warning: connection "site": no interface of this host has local_addrs = 203.0.113.1, `
+		if code != exitFine || stdout == "" || strings.HasPrefix(stderr, want) != warned {
+			t.Errorf("local_addrs = %s: exit code %d, %q", addrs, code, stderr)
+		}
+	}
+}

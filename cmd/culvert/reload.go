@@ -118,7 +118,7 @@ func (r *reloader) load(ctx context.Context) (gateway.Reloaded, error) {
 	if err != nil {
 		return gateway.Reloaded{}, err
 	}
-	advice := gateway.Advice(gateway.Policies(conf)...) // before the gateway takes the connections
+	advice := advice(conf) // before the gateway takes the connections
 	result, err := r.gateway.Reload(ctx, *conf)
 	if err != nil {
 		conf.Secrets.Wipe()

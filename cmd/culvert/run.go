@@ -79,8 +79,8 @@ func runDaemon(flags runFlags, stderr io.Writer) error {
 		return err
 	}
 	defer closeAll()
-	for _, advice := range gateway.Advice(gateway.Policies(conf)...) {
-		log.Warn(advice)
+	for _, text := range advice(conf) {
+		log.Warn(text)
 	}
 
 	ctx, stop := untilSignal(log, os.Exit)
@@ -105,6 +105,11 @@ func runDaemon(flags runFlags, stderr io.Writer) error {
 		log.Info("stopped")
 	}
 	return err
+}
+
+// advice is what stands in the way of a configuration on this host.
+func advice(conf *config.Config) []string {
+	return append(gateway.Advice(gateway.Policies(conf)...), gateway.AdviceAddresses(conf.Connections)...)
 }
 
 // options are those of the gateway; closeAll closes what was opened for them.
