@@ -362,7 +362,10 @@ func (x *childExchange) reply(sa *ikeSA, c *content) {
 	if slices.Contains(x.closed, child.out) {
 		keys.wipe()
 		sa.end.cfg.Datapath.FreeSPI(child.in)
-		k.childClosed(x.cfg)
+		k.changed()
+		if x.theirs == nil { // or else it lost against its twin, which has an end of its own
+			k.childClosed(x.cfg)
+		}
 		if x.old != nil && !x.old.isReplaced() {
 			// The peer leaves it to us, who rekeyed, to close the old one (RFC 7296 2.8).
 			x.old.closeWith("the peer closed its successor")

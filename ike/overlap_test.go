@@ -215,6 +215,33 @@ func TestChildNotFoundYet(t *testing.T) {
 	}
 }
 
+// TestTwinClosedEarly: both ends ask for a child, and the peer closes ours, which lost, before we know it (RFC 7296 2.8.1). The order to
+// bring the child up that came after one to close it, and so the peer's, is still there then.
+func TestTwinClosedEarly(t *testing.T) {
+	s := called(t, nil)
+	s.request(wire.INFORMATIONAL, &wire.Delete{Protocol: suite.ESP, SPIs: [][]byte{s.childIn}})
+	s.want("answers", wire.INFORMATIONAL, true)
+	s.give(Initiate{Conn: "c", Child: "net"})
+	ours, _ := s.want("asks for the child", wire.CREATE_CHILD_SA, false)
+	s.request(wire.CREATE_CHILD_SA, s.newChild(suite.CURVE25519)...)
+	s.want("grants the peer's", wire.CREATE_CHILD_SA, true)
+	granted := s.grant(make([]byte, nonceLen))
+	s.request(wire.INFORMATIONAL, &wire.Delete{Protocol: suite.ESP, SPIs: [][]byte{s.childIn}})
+	s.want("answers", wire.INFORMATIONAL, true)
+	s.give(Terminate{Conn: "c", Child: "net"})
+	s.give(Initiate{Conn: "c", Child: "net"})
+	s.wantIdle("the window is one request")
+
+	s.answer(wire.CREATE_CHILD_SA, ours.MessageID, granted...)
+	h, c := s.want("closes the peer's", wire.INFORMATIONAL, false)
+	if len(c.deletes) != 1 {
+		t.Fatalf("%d Deletes", len(c.deletes))
+	}
+	s.answer(wire.INFORMATIONAL, h.MessageID)
+	s.pass(2 * backoffMin)
+	s.want("asks for the child again", wire.CREATE_CHILD_SA, false)
+}
+
 // TestTwinRekeyed: both ends ask for a child, the peer's loses, and we are rekeying it when we learn that (RFC 7296 2.3, 2.8.1). What
 // comes of the rekeying is closed too.
 func TestTwinRekeyed(t *testing.T) {
