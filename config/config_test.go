@@ -123,6 +123,7 @@ func TestDescribe(t *testing.T) {
 }
 
 func fragmentation(c *ike.Connection) any { return c.Fragmentation }
+func childless(c *ike.Connection) any     { return c.Childless }
 func mobike(c *ike.Connection) any        { return c.MOBIKE }
 
 func TestValues(t *testing.T) {
@@ -155,6 +156,11 @@ func TestValues(t *testing.T) {
 		{"mobike = no", "", "false", mobike},
 		{"fragmentation = accept", "", "1", fragmentation},
 		{"fragmentation = no", "", "2", fragmentation},
+		{"", "", "0", childless},
+		{"childless = allow", "", "0", childless},
+		{"childless = prefer", "", "1", childless},
+		{"childless = force", "", "2", childless},
+		{"childless = never", "", "3", childless},
 		{"unique = replace", "", "3", func(c *ike.Connection) any { return c.Unique }},
 		{"local_port = 4500\nremote_port = 4501", "", "4500 4501", ports},
 		{"remote_port = 4500", "", "4500 4500", ports},
@@ -236,6 +242,7 @@ func TestRefused(t *testing.T) {
 		{"local_addrs = gw.example.com", "", "a DNS name is not possible here"},
 		{"keyingtries = %forever", "", "written as 0"},
 		{"unique = yes", "", `"yes" is not a policy`},
+		{"childless = yes", "", "(allow, prefer, force or never)"},
 		{"fragmentation = maybe", "", "(yes, accept, force or no)"},
 		{"encap = maybe", "", "neither yes nor no"},
 		{"", "ah_proposals = sha256", "cannot cross a NAT"},

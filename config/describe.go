@@ -62,6 +62,7 @@ func describeConnection(w io.Writer, c *ike.Connection, retransmit ike.Retransmi
 	row("encapsulation", "always in UDP")
 	row("addresses", "%s", map[bool]string{true: "may change, if the peer does MOBIKE", false: "are those that the tunnel was set up with"}[c.MOBIKE])
 	row("large messages", "%s", fragmentationWords[c.Fragmentation])
+	row("without a child", "%s", childlessWords[c.Childless])
 	row("second SA of the peer", "%s", uniqueWords[c.Unique])
 	if len(c.VIPs) > 0 {
 		row("asks the peer for", "%s", wishes(c.VIPs))
@@ -144,6 +145,13 @@ var fragmentationWords = [...]string{
 	ike.FragmentationYes:    "in fragments, if the peer takes them",
 	ike.FragmentationAccept: "sent whole, taken in fragments",
 	ike.FragmentationNo:     "whole",
+}
+
+var childlessWords = [...]string{
+	ike.ChildlessAllow:  "if the peer calls so",
+	ike.ChildlessPrefer: "if the peer takes it, or calls so",
+	ike.ChildlessForce:  "always, other peers are refused",
+	ike.ChildlessNever:  "never, such peers are refused",
 }
 
 var uniqueWords = [...]string{

@@ -97,6 +97,7 @@ var swanctlKeys = []key[connection]{
 	}},
 	{name: "dpd_timeout", same: "0", ignored: ikev1Only + "; a peer counts as dead when all retransmissions stay unanswered, see retransmit_tries"},
 	{name: "fragmentation", set: setFragmentation},
+	{name: "childless", set: setChildless},
 	{name: "keyingtries", set: setKeyingTries},
 	{name: "unique", set: setUnique},
 	{name: "reauth_time", set: func(c *connection, v string) error { return c.reauth.set(parseTime(v)) }},
@@ -104,7 +105,6 @@ var swanctlKeys = []key[connection]{
 	{name: "over_time", set: func(c *connection, v string) error { return c.over.set(parseTime(v)) }},
 	{name: "rand_time", set: func(c *connection, v string) error { return c.rand.set(parseTime(v)) }},
 
-	{name: "childless", same: "allow never prefer", refused: "an IKE SA without a Child SA cannot be demanded from the peer"},
 	{name: "aggressive", same: "no", ignored: ikev1Only},
 	{name: "pull", same: "yes", ignored: ikev1Only},
 	{name: "dscp", same: "000000", ignored: "IKE messages are sent without a DSCP"},
@@ -192,6 +192,15 @@ func setFragmentation(c *connection, v string) error {
 		return wrong("yes, accept, force or no", "%q does not say whether large IKE messages are sent in fragments", v)
 	}
 	c.Fragmentation = how
+	return nil
+}
+
+func setChildless(c *connection, v string) error {
+	how, ok := map[string]ike.Childless{"allow": ike.ChildlessAllow, "prefer": ike.ChildlessPrefer, "force": ike.ChildlessForce, "never": ike.ChildlessNever}[v]
+	if !ok {
+		return wrong("allow, prefer, force or never", "%q does not say whether the IKE SA is set up without a child", v)
+	}
+	c.Childless = how
 	return nil
 }
 

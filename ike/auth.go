@@ -99,7 +99,8 @@ func (s *expectAuthReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 		s.reject(sa, wire.INVALID_SYNTAX, "malformed answer to IKE_AUTH: "+err.Error(), "")
 		return
 	}
-	if r := c.refusal(); r != nil && c.auth == nil {
+	if r := c.refusal(); r != nil && (c.auth == nil || r.Kind == wire.INVALID_SYNTAX || r.Kind == wire.AUTHENTICATION_FAILED) {
+		// The two end the IKE SA at the peer too, whatever stands beside them (RFC 7296 2.21.2).
 		s.refused(sa, r.Kind)
 		return
 	}
@@ -270,7 +271,7 @@ func remedyOf(kind wire.NotifyType) string {
 	case wire.TS_UNACCEPTABLE:
 		return "the traffic selectors do not meet: local_ts of one side must overlap remote_ts of the other, both ways"
 	case wire.INVALID_SYNTAX:
-		return "the peer could not read our message; with a wrong secret some peers say this too"
+		return "the peer could not read our message; with a wrong secret some peers say this too, or if childless is force on one side and never on the other"
 	case wire.NO_ADDITIONAL_SAS:
 		return "the peer allows no further child on this IKE SA"
 	case wire.INTERNAL_ADDRESS_FAILURE:

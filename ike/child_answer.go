@@ -13,10 +13,9 @@ import (
 // maxChildren bounds the Child SAs of one IKE SA that its peer asks for: enough for peers that want one for each pair of networks.
 const maxChildren = 512
 
-// answerChildAuth answers the part of IKE_AUTH that is about a child. A request without one is RFC 6023's; it is not
-// announced here, but harmless.
+// answerChildAuth answers the part of IKE_AUTH that is about a child, if it has one.
 func (sa *ikeSA) answerChildAuth(c *content) []wire.Payload {
-	if c.sa == nil || c.tsi == nil || c.tsr == nil {
+	if c.isChildless() {
 		return nil
 	}
 	payloads, child := sa.answerChild(c, sa.conn.Children, nil)

@@ -92,6 +92,8 @@ type Connection struct {
 	Window int
 	// Fragmentation says whether large messages are sent in fragments if the peer takes them.
 	Fragmentation Fragmentation
+	// Childless says whether the IKE SA is set up without a child, and its children afterwards (RFC 6023).
+	Childless Childless
 	// MOBIKE says whether the addresses of an IKE SA may change under the rules of RFC 4555, if the peer does it too.
 	MOBIKE bool
 	// Unique says what happens when the same peer identity appears twice.
@@ -118,6 +120,21 @@ const (
 	FragmentationAccept
 	// FragmentationNo does neither.
 	FragmentationNo
+)
+
+// Childless says whether an IKE SA comes up without a child in IKE_AUTH (RFC 6023). Its first child then has a key exchange of its
+// own, and names no algorithm or traffic before the peer is authenticated.
+type Childless uint8
+
+const (
+	// ChildlessAllow takes such IKE SAs of peers, and calls with a child.
+	ChildlessAllow Childless = iota
+	// ChildlessPrefer takes them, and calls without a child if the peer takes that.
+	ChildlessPrefer
+	// ChildlessForce wants them, whoever calls: others are refused.
+	ChildlessForce
+	// ChildlessNever does not announce that they are taken, refuses them, and calls with a child.
+	ChildlessNever
 )
 
 // Unique is the policy for a second IKE SA with the same pair of identities.

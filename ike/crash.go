@@ -7,6 +7,7 @@ import (
 
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/natt"
+	"github.com/culvert-vpn/culvert/suite"
 )
 
 // Quick crash detection (RFC 6290): both ends give each other a token with each IKE SA that only they can make again, after they lost
@@ -34,7 +35,7 @@ func (sa *ikeSA) tokenNotify() []wire.Payload {
 	if len(sa.end.cfg.TokenSecret) == 0 || !sa.conn.CrashDetection {
 		return nil
 	}
-	return []wire.Payload{&wire.Notify{Kind: wire.QUICK_CRASH_DETECTION, Data: sa.end.token(sa.spiI, sa.spiR)}}
+	return []wire.Payload{&wire.Notify{Protocol: suite.IKE, Kind: wire.QUICK_CRASH_DETECTION, Data: sa.end.token(sa.spiI, sa.spiR)}}
 }
 
 // takeToken keeps the peer's token for the IKE SA, if there is one in an authentic message. The last one counts (RFC 6290 4.4).
@@ -60,7 +61,7 @@ func (e *Endpoint) showToken(d Datagram, h wire.Header) {
 	// Somebody may turn the Initiator flag of a message around, so that the IKE SA is not found: its token must not be shown
 	// (RFC 6290 9.2).
 	if len(e.cfg.TokenSecret) > 0 && e.sas[h.SPIi] == nil && e.sas[h.SPIr] == nil {
-		both := append(list, &wire.Notify{Kind: wire.QUICK_CRASH_DETECTION, Data: e.token(h.SPIi, h.SPIr)})
+		both := append(list, &wire.Notify{Protocol: suite.IKE, Kind: wire.QUICK_CRASH_DETECTION, Data: e.token(h.SPIi, h.SPIr)})
 		if noticeLen(both) <= len(d.Data) {
 			list = both
 		}

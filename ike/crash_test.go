@@ -19,7 +19,7 @@ func withTokens(c *Config) {
 }
 
 func tokenOf(data []byte) *wire.Notify {
-	return &wire.Notify{Kind: wire.QUICK_CRASH_DETECTION, Data: data}
+	return &wire.Notify{Protocol: suite.IKE, Kind: wire.QUICK_CRASH_DETECTION, Data: data}
 }
 
 // theirToken is what the peer of a script gives.
@@ -56,7 +56,7 @@ func TestTokenGiven(t *testing.T) {
 	if second == nil || bytes.Equal(first, second.Data) {
 		t.Errorf("gives %v after %x", second, first)
 	}
-	if raw := wire.AppendMessage(nil, wire.Header{}, []wire.Payload{tokenOf(first)}); raw[wire.HeaderLen+4] != 1 || raw[wire.HeaderLen+5] != 0 {
+	if raw := wire.AppendMessage(nil, wire.Header{}, s.sa().tokenNotify()); raw[wire.HeaderLen+4] != 1 || raw[wire.HeaderLen+5] != 0 {
 		t.Errorf("protocol %d, SPI of %d bytes", raw[wire.HeaderLen+4], raw[wire.HeaderLen+5])
 	}
 	for name, change := range map[string]func(*Config){

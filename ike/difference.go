@@ -62,6 +62,7 @@ var connectionFacets = []facet[Connection]{
 	{"vips", Reauthenticate, func(c *Connection) any { return c.VIPs }},
 	{"pools", InPlace, func(c *Connection) any { return c.Pools }}, // what is lent stays lent
 	{"fragmentation", Reauthenticate, func(c *Connection) any { return c.Fragmentation }},
+	{"childless", InPlace, func(c *Connection) any { return c.Childless }}, // it is about how an IKE SA begins
 	{"unique", InPlace, func(c *Connection) any { return c.Unique }},
 	{"keyingtries", InPlace, func(c *Connection) any { return c.KeyingTries }},
 }

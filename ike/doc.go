@@ -18,6 +18,8 @@
 // deleteIKE, alive) is an exchange with three methods: request builds it, reply takes the answer, and clash says what to
 // do with a request of the peer that crosses it (RFC 7296 2.8.1, 2.8.2, 2.25).
 //
+// The children are asked for in IKE_AUTH, the first one, and in CREATE_CHILD_SA, or all of them there (childless.go, RFC 6023).
+//
 // Messages that are too large for a packet travel in fragments (fragments.go, RFC 7383), which nothing else knows of: what is
 // sealed is one message or several, and what is opened is there when its last fragment is.
 //

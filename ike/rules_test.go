@@ -198,7 +198,7 @@ func TestVendorIDs(t *testing.T) {
 			list = append([]wire.Payload{&wire.Vendor{Data: []byte(id)}}, list...)
 		}
 		s.send(s.header(wire.IKE_SA_INIT, 0, false), list...)
-		if _, c := s.want("answers", wire.IKE_SA_INIT, true); shapeInit.check(c) != nil || len(c.notifies) != 2 {
+		if _, c := s.want("answers", wire.IKE_SA_INIT, true); shapeInit.check(c) != nil || len(c.notifies) != 3 {
 			t.Errorf("%q: answered %v", ids, c.notifies)
 		}
 	}

@@ -50,6 +50,7 @@ type script struct {
 	childIn        []byte
 	private        suite.KEPrivate
 	announces      bool // that it takes fragments
+	childless      bool // it announces that it takes IKE_AUTH without a child
 }
 
 func (s *script) AllocSPI() (uint32, bool) {
@@ -319,6 +320,9 @@ func (s *script) initPayloads(proposals []suite.Proposal, group uint16, number u
 	}
 	s.private = private
 	nonce := make([]byte, 32)
+	if s.initiator {
+		nonce = make([]byte, firstNonceLen)
+	}
 	s.rand.Read(nonce)
 	if s.initiator {
 		s.nonceI = nonce
@@ -329,6 +333,9 @@ func (s *script) initPayloads(proposals []suite.Proposal, group uint16, number u
 	back := natt.Path{Local: s.path.Remote, Remote: s.path.Local}
 	if s.announces {
 		list = append(list, &wire.Notify{Kind: wire.IKEV2_FRAGMENTATION_SUPPORTED})
+	}
+	if s.childless {
+		list = append(list, &wire.Notify{Kind: wire.CHILDLESS_IKEV2_SUPPORTED})
 	}
 	return append(list, natDetection(s.spiI, s.spiR, back)...)
 }

@@ -16,6 +16,9 @@ import (
 const (
 	// nonceLen of ours; at least 16 bytes and half of the PRF's key (RFC 7296 2.10).
 	nonceLen = 32
+	// firstNonceLen is that of an initiator's first nonce. It is longer by the announcement that stands in the answer only (RFC 6023
+	// 4): an answer that is longer than the request costs a round trip for a cookie.
+	firstNonceLen = nonceLen + 8
 	// maxDetours is how many answers with COOKIE or INVALID_KE_PAYLOAD an attempt takes before it gives up.
 	maxDetours = 8
 	// afterError is how long we wait for a true answer after an error that anybody may have sent (RFC 7296 2.21.1).
@@ -53,7 +56,7 @@ func (s *expectAuthReply) String() string {
 func (*expectInitReply) stage() stage { return initSent }
 func (*expectAuthReply) stage() stage { return authSent }
 
-// initiate sends IKE_SA_INIT on behalf of a connection. child is negotiated in IKE_AUTH; nil is none. renews is the IKE SA that is
+// initiate sends IKE_SA_INIT on behalf of a connection. child is negotiated in IKE_AUTH, unless that is to go without; nil is none. renews is the IKE SA that is
 // set up anew, if one is.
 func (e *Endpoint) initiate(conn *Connection, child *Child, path natt.Path, renews *ikeSA) {
 	sa := e.newSA(true, e.newSPI(), 0, path)
@@ -66,7 +69,7 @@ func (e *Endpoint) initiate(conn *Connection, child *Child, path natt.Path, rene
 	if renews != nil {
 		sa.renews, renews.renewing = renews, sa
 	}
-	s := &expectInitReply{nonce: e.random(nonceLen), child: child}
+	s := &expectInitReply{nonce: e.random(firstNonceLen), child: child}
 	sa.state = s
 	sa.event(Initiating, fmt.Sprintf("calling %v from %v", path.Remote, path.Local), "")
 	if err := s.newKey(sa, firstGroup(conn.Proposals)); err != nil {
@@ -267,6 +270,11 @@ func (s *expectInitReply) accept(sa *ikeSA, d Datagram, h wire.Header, c *conten
 		sa.fail("the peer does not do NAT traversal", "Culvert carries ESP in UDP only: enable NAT traversal (UDP encapsulation) on the peer")
 		return
 	}
+	child, ok := sa.conn.inAuth(s.child, c.notify(wire.CHILDLESS_IKEV2_SUPPORTED) != nil)
+	if !ok {
+		sa.fail("the peer does not take an IKE SA without a child", "set childless = allow on the peer, or childless = prefer here")
+		return
+	}
 	shared, err := s.private.Finish(c.ke.Data)
 	if err != nil {
 		sa.end.drop(d, "answer to IKE_SA_INIT with an invalid public value")
@@ -284,7 +292,7 @@ func (s *expectInitReply) accept(sa *ikeSA, d Datagram, h wire.Header, c *conten
 	// Port 4500 from here on, both ends (RFC 7296 2.23).
 	sa.path = sa.path.Float()
 	signed := append(clone(first), c.nonce.Data...)
-	sa.sendAuth(s.child, signed, append(clone(d.Data), s.nonce...))
+	sa.sendAuth(child, signed, append(clone(d.Data), s.nonce...))
 }
 
 // takeKeys derives the keys of the IKE SA; old is the predecessor in a rekey. It zeroes the shared secret.

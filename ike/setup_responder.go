@@ -21,6 +21,8 @@ type expectAuth struct {
 	signed, signedByPeer []byte
 	// candidates are the connections whose addresses and proposals fit.
 	candidates []*Connection
+	// childless: the peer was told that it may do without a child.
+	childless bool
 }
 
 func (*expectAuth) String() string { return "waiting for IKE_AUTH" }
@@ -117,13 +119,16 @@ func (e *Endpoint) negotiate(d Datagram, f *wire.First, proved bool) {
 			return
 		}
 		answer := &wire.SA{Proposals: []wire.Proposal{{Number: numbered[i].Number, Proposal: chosen}}}
-		fragments := announcesFragments(conns...) && c.notify(wire.IKEV2_FRAGMENTATION_SUPPORTED) != nil
-		if !proved && len(d.Data) < e.initAnswerLen(d, answer, c.ke.Group, fragments) {
+		told := extensions{
+			fragments: announcesFragments(conns...) && c.notify(wire.IKEV2_FRAGMENTATION_SUPPORTED) != nil,
+			childless: announcesChildless(conns),
+		}
+		if !proved && len(d.Data) < e.initAnswerLen(d, answer, c.ke.Group, told) {
 			// The answer may be longer only if it goes to where the request came from.
 			e.askCookie(d, f)
 			return
 		}
-		e.acceptInit(d, h, c, nat, conns, answer, fragments)
+		e.acceptInit(d, h, c, nat, conns, answer, told)
 		return
 	}
 	e.refuse(d, h, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN},
@@ -131,17 +136,23 @@ func (e *Endpoint) negotiate(d Datagram, f *wire.First, proved bool) {
 }
 
 // initAnswerLen is how long an answer to IKE_SA_INIT will be, in bytes.
-func (e *Endpoint) initAnswerLen(d Datagram, answer *wire.SA, group uint16, fragments bool) int {
-	payloads := initAnswer(answer, group, make([]byte, suite.KEPublicLen(group)), make([]byte, nonceLen), fragments)
+func (e *Endpoint) initAnswerLen(d Datagram, answer *wire.SA, group uint16, told extensions) int {
+	payloads := initAnswer(answer, group, make([]byte, suite.KEPublicLen(group)), make([]byte, nonceLen), told)
 	payloads = append(payloads, natDetection(0, 0, d.Path)...)
 	return len(wire.AppendMessage(nil, wire.Header{}, payloads))
 }
 
+// extensions are what an answer to IKE_SA_INIT announces.
+type extensions struct{ fragments, childless bool }
+
 // initAnswer are the payloads of an answer to IKE_SA_INIT, but for NAT detection.
-func initAnswer(answer *wire.SA, group uint16, public, nonce []byte, fragments bool) []wire.Payload {
+func initAnswer(answer *wire.SA, group uint16, public, nonce []byte, told extensions) []wire.Payload {
 	list := []wire.Payload{answer, &wire.KE{Group: group, Data: public}, &wire.Nonce{Data: nonce}}
-	if fragments {
+	if told.fragments {
 		list = append(list, &wire.Notify{Kind: wire.IKEV2_FRAGMENTATION_SUPPORTED})
+	}
+	if told.childless {
+		list = append(list, &wire.Notify{Protocol: suite.IKE, Kind: wire.CHILDLESS_IKEV2_SUPPORTED})
 	}
 	return list
 }
@@ -180,7 +191,7 @@ func (e *Endpoint) refuse(d Datagram, h wire.Header, n *wire.Notify, text, remed
 }
 
 // acceptInit answers IKE_SA_INIT with the chosen proposal and computes the keys.
-func (e *Endpoint) acceptInit(d Datagram, h wire.Header, c *content, nat natt.Situation, conns []*Connection, answer *wire.SA, fragments bool) {
+func (e *Endpoint) acceptInit(d Datagram, h wire.Header, c *content, nat natt.Situation, conns []*Connection, answer *wire.SA, told extensions) {
 	ke, err := suite.NewKE(c.ke.Group)
 	if err != nil {
 		e.drop(d, "key exchange of an unknown group")
@@ -198,11 +209,11 @@ func (e *Endpoint) acceptInit(d Datagram, h wire.Header, c *content, nat natt.Si
 	if !sa.takeKeys(answer.Proposals[0].Proposal, in, nil) {
 		return
 	}
-	sa.fragments.agreed = fragments
-	payloads := initAnswer(answer, c.ke.Group, public, nonce, fragments)
+	sa.fragments.agreed = told.fragments
+	payloads := initAnswer(answer, c.ke.Group, public, nonce, told)
 	payloads = append(payloads, natDetection(sa.spiI, sa.spiR, d.Path)...)
 	response := wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, true), payloads)
-	s := &expectAuth{signed: append(response, in.nonceI...), signedByPeer: append(clone(d.Data), nonce...), candidates: conns}
+	s := &expectAuth{signed: append(response, in.nonceI...), signedByPeer: append(clone(d.Data), nonce...), candidates: conns, childless: told.childless}
 	sa.state = s
 	sa.win.in.keep(0, [][]byte{s.signed[:len(response):len(response)]})
 	sa.timers[timerGiveUp] = e.now.Add(halfOpenTime)
@@ -256,6 +267,9 @@ func (s *expectAuth) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	if err == nil {
 		err = shapeAuthRequest.check(c)
 	}
+	if err == nil && !c.isChildless() {
+		err = shapeChildAuth.check(c)
+	}
 	if err != nil {
 		sa.rejectAuth(complaint(err), "malformed IKE_AUTH: "+err.Error(), "")
 		return
@@ -302,6 +316,10 @@ func (s *expectAuth) authenticate(sa *ikeSA, c *content) {
 	}
 	if !sa.isUntouched(c) {
 		sa.rejectAuth(&wire.Notify{Kind: wire.UNEXPECTED_NAT_DETECTED}, "the peer allows no NAT, and there is one between us", "allow NAT traversal on the peer")
+		return
+	}
+	if text, remedy := conn.refusesShape(c, s.childless); text != "" {
+		sa.rejectAuth(&wire.Notify{Kind: wire.INVALID_SYNTAX}, text, remedy)
 		return
 	}
 	sa.secret = secret

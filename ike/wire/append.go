@@ -83,10 +83,7 @@ func (p *Auth) append(b []byte) []byte {
 
 func (p *Notify) append(b []byte) []byte {
 	protocol := p.Protocol
-	switch {
-	case p.Kind == QUICK_CRASH_DETECTION:
-		protocol = suite.IKE // RFC 6290 4.1
-	case len(p.SPI) == 0:
+	if len(p.SPI) == 0 && protocol != suite.IKE {
 		protocol = 0 // RFC 7296 3.10
 	}
 	b = append(b, byte(protocol), length8(len(p.SPI)))

@@ -62,7 +62,8 @@ type Nonce struct{ Data []byte }
 // Notify is the Notify payload (RFC 7296 3.10).
 type Notify struct {
 	// Protocol and SPI name the Child SA that is meant. Without an SPI the Protocol is meaningless: it is 0
-	// when parsed and sent as 0. With AH or ESP a parsed SPI has 4 bytes.
+	// when parsed and sent as 0, but for IKE, which some notifies are sent with (RFC 6290 4.1, RFC 6023 4).
+	// With AH or ESP a parsed SPI has 4 bytes.
 	Protocol suite.Protocol
 	SPI      []byte
 	Kind     NotifyType

@@ -133,7 +133,7 @@ func (s *scene) reload(h *Host, how byte) {
 	case 4:
 		c.second = !c.second
 	case 5:
-		c.fragmentation = ike.FragmentationAccept
+		c.fragmentation, c.childless = ike.FragmentationAccept, ike.ChildlessPrefer
 	case 6:
 		// The peer hears of it later.
 		c.secret = "asdfgh"

@@ -84,6 +84,8 @@ func disorderly(t *testing.T, seed uint64) *scene {
 			a.more, b.more = 3, 3
 		case 6: // the caller has an address of the other one's pool
 			withPool(a, b)
+		case 7: // the IKE SA comes up without a child
+			a.childless, b.childless = ike.ChildlessForce, ike.ChildlessPrefer
 		}
 		windows := [...][2]int{{0, 0}, {0, 1}, {2, 7}, {ike.MaxWindow, 0}}[seed/32%4]
 		a.window, b.window = windows[0], windows[1]

@@ -56,6 +56,7 @@ type side struct {
 	// large adds many proposals and selectors for the child, that take several packets in requests and answers.
 	large         bool
 	fragmentation ike.Fragmentation
+	childless     ike.Childless
 	// second: there is another child, between networks next to these.
 	second bool
 	// more is the number of further children.
@@ -116,7 +117,7 @@ func (s side) config() Config {
 			Name: conn, RemoteHost: s.peer, LocalPort: 500, RemotePort: 500,
 			LocalID: must(ident.Parse(s.id)), RemoteID: must(ident.ParsePattern(s.peerID)),
 			Proposals: proposals(suite.IKE, s.ike, "aes128gcm16-prfsha256-x25519"),
-			DPDDelay:  max(dpd, 0), Unique: s.unique, ReauthTime: s.reauth, BreakBeforeMake: s.breakFirst, OverTime: time.Hour, Fragmentation: s.fragmentation, Window: s.window, MOBIKE: s.mobike, CrashDetection: !s.noTokens,
+			DPDDelay:  max(dpd, 0), Unique: s.unique, ReauthTime: s.reauth, BreakBeforeMake: s.breakFirst, OverTime: time.Hour, Fragmentation: s.fragmentation, Childless: s.childless, Window: s.window, MOBIKE: s.mobike, CrashDetection: !s.noTokens,
 			Children: []*ike.Child{{
 				Name: child, LocalTS: locals, RemoteTS: fars,
 				Proposals: proposals(suite.ESP, esp, "aes128gcm16-x25519"), StartAction: s.start, CloseAction: s.closeAction,
