@@ -30,12 +30,7 @@ func newInner(h Host) *inner {
 func (c *control) assign(e ike.Assign) {
 	in := c.inner
 	name := e.Conn.Name
-	in.order = slices.DeleteFunc(in.order, func(o string) bool { return o == name })
-	delete(in.assigned, name)
-	if !e.IsZero() {
-		in.order = append(in.order, name)
-		in.assigned[name] = e.Assignment
-	}
+	in.put(name, e.Assignment)
 	c.policies.assign(name, e.Addrs)
 	if in.host == nil {
 		if !e.IsZero() {
@@ -48,23 +43,62 @@ func (c *control) assign(e ike.Assign) {
 		c.log.error("the addresses that peers have assigned are not in place", err)
 	}
 	in.tell(names)
+	if other := in.yields(name); other != "" {
+		c.log.log.Warn("the name servers that a peer assigned are not used", "conn", name, "servers", fmt.Sprint(e.DNS), "reason", yieldText(other),
+			"remedy", "have one connection up at a time, or have one gateway name the servers for both")
+	}
 }
 
-// all is what all connections have together. The device has one list of name servers, so that with several connections each server is
-// asked for the domains of all; for all names, if one connection has servers for all.
+// put notes what a connection has. It keeps its place among the others as long as it has something.
+func (in *inner) put(conn string, a ike.Assignment) {
+	switch {
+	case a.IsZero():
+		in.order = slices.DeleteFunc(in.order, func(o string) bool { return o == conn })
+		delete(in.assigned, conn)
+		return
+	case !slices.Contains(in.order, conn):
+		in.order = append(in.order, conn)
+	}
+	in.assigned[conn] = a
+}
+
+// all is what all connections have together. The device has one list of name servers, and each of them would be asked for the names of
+// all: one peer would learn the names of the other's network, and could answer for it. So the list is that of the connection that was
+// first, and of others with the same servers (RFC 8598 8).
 func (in *inner) all() (addrs []netip.Addr, n Names) {
 	whole := false
 	for _, conn := range in.order {
 		a := in.assigned[conn]
 		addrs = append(addrs, a.Addrs...)
-		n.Servers = append(n.Servers, a.DNS...)
-		n.Domains = append(n.Domains, a.Domains...)
-		whole = whole || len(a.DNS) > 0 && len(a.Domains) == 0
+		if len(a.DNS) == 0 || in.yields(conn) != "" {
+			continue
+		}
+		n.Servers = a.DNS
+		whole = whole || len(a.Domains) == 0
+		for _, d := range a.Domains {
+			if !slices.Contains(n.Domains, d) {
+				n.Domains = append(n.Domains, d)
+			}
+		}
 	}
 	if whole {
 		n.Domains = nil
 	}
 	return addrs, n
+}
+
+// yields is the connection whose name servers are used instead of those of conn; "" if there is none.
+func (in *inner) yields(conn string) string {
+	i := slices.IndexFunc(in.order, func(o string) bool { return len(in.assigned[o].DNS) > 0 })
+	servers := in.assigned[conn].DNS
+	if i < 0 || len(servers) == 0 || slices.Equal(servers, in.assigned[in.order[i]].DNS) {
+		return ""
+	}
+	return in.order[i]
+}
+
+func yieldText(other string) string {
+	return fmt.Sprintf("those of connection %q are in use: this host asks the servers of one gateway at a time", other)
 }
 
 // tell passes the names on, in place of those that were not taken yet.
@@ -173,6 +207,9 @@ func (in *inner) status(conn *ike.Connection) *AssignedStatus {
 	s := &AssignedStatus{Addresses: texts(a.Addrs), Servers: texts(a.DNS), Domains: a.Domains, Networks: texts(a.Subnets)}
 	if len(a.DNS) > 0 {
 		s.Unused = in.failure
+	}
+	if other := in.yields(conn.Name); other != "" {
+		s.Unused = yieldText(other)
 	}
 	return s
 }

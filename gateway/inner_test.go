@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/culvert-vpn/culvert/ike"
 	"github.com/culvert-vpn/culvert/udp/udptest"
 )
 
@@ -197,6 +198,52 @@ func TestNamesUnused(t *testing.T) {
 		finish(t, b)
 		finish(t, a)
 	})
+}
+
+// TestNamesOfSeveral: a peer's name servers are not asked for the names of another peer's network (RFC 8598 8).
+func TestNamesOfSeveral(t *testing.T) {
+	in := newInner(nil)
+	assigned := func(addr, dns string, domains ...string) ike.Assignment {
+		a := ike.Assignment{Addrs: []netip.Addr{netip.MustParseAddr(addr)}, Domains: domains}
+		if dns != "" {
+			a.DNS = []netip.Addr{netip.MustParseAddr(dns)}
+		}
+		return a
+	}
+	want := func(why, addrs, servers, domains string) {
+		t.Helper()
+		got, n := in.all()
+		if fmt.Sprint(got) != addrs || fmt.Sprint(n.Servers) != servers || fmt.Sprint(n.Domains) != domains {
+			t.Errorf("%s: %v, %v for %v; want %s, %s for %s", why, got, n.Servers, n.Domains, addrs, servers, domains)
+		}
+	}
+	unused := func(conn string) string {
+		if s := in.status(&ike.Connection{Name: conn}); s != nil {
+			return s.Unused
+		}
+		return ""
+	}
+	want("nothing", "[]", "[]", "[]")
+	in.put("none", assigned("10.9.0.1", ""))
+	in.put("corp", assigned("10.11.0.1", "10.103.0.53", "corp.example"))
+	want("one", "[10.9.0.1 10.11.0.1]", "[10.103.0.53]", "[corp.example]")
+	in.put("twin", assigned("10.11.0.2", "10.103.0.53", "corp.example", "lab.example"))
+	want("another one of the same gateway", "[10.9.0.1 10.11.0.1 10.11.0.2]", "[10.103.0.53]", "[corp.example lab.example]")
+	in.put("club", assigned("10.12.0.1", "10.12.0.53", "corp.example"))
+	want("another gateway", "[10.9.0.1 10.11.0.1 10.11.0.2 10.12.0.1]", "[10.103.0.53]", "[corp.example lab.example]")
+	if !strings.Contains(unused("club"), `connection "corp"`) || unused("twin")+unused("corp")+unused("none") != "" {
+		t.Errorf("not in use: %q, but %q %q %q", unused("club"), unused("corp"), unused("twin"), unused("none"))
+	}
+	in.put("corp", assigned("10.11.0.9", "10.103.0.53", "corp.example"))
+	want("who was first stays first", "[10.9.0.1 10.11.0.9 10.11.0.2 10.12.0.1]", "[10.103.0.53]", "[corp.example lab.example]")
+	in.put("twin", assigned("10.11.0.2", "10.103.0.53"))
+	want("one of them for all names", "[10.9.0.1 10.11.0.9 10.11.0.2 10.12.0.1]", "[10.103.0.53]", "[]")
+	in.put("corp", ike.Assignment{})
+	in.put("twin", ike.Assignment{})
+	want("the next gateway's turn", "[10.9.0.1 10.12.0.1]", "[10.12.0.53]", "[corp.example]")
+	if unused("club") != "" {
+		t.Errorf("in use now, but %q", unused("club"))
+	}
 }
 
 // TestNamesTakenBack: when the gateway ends, its servers are not asked any more.

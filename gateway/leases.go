@@ -17,17 +17,17 @@ import (
 	"github.com/culvert-vpn/culvert/pool"
 )
 
-// leases lends the addresses of the pools, and remembers on disk who had which. The control goroutine owns it, but for texts.
+// leases lends the addresses of the pools, and remembers on disk who had which. The control goroutine owns it, but for snapshots.
 type leases struct {
 	*pool.Book
 	path    string // "": nothing is remembered
 	log     *slog.Logger
 	changed bool
-	// texts are on their way to the disk, written by a goroutine: the next one is made when that has come back.
-	texts   chan []byte
-	writing bool
-	retry   time.Time // not before that, after a failure
-	failure string
+	// snapshots are on their way to the disk, written by a goroutine: the next one is made when that has come back.
+	snapshots chan pool.Snapshot
+	writing   bool
+	retry     time.Time // not before that, after a failure
+	failure   string
 }
 
 // leasesFile is the name of the file in the directory for what outlives the daemon.
@@ -40,7 +40,7 @@ func openLeases(pools []*ike.Pool, dir string, log *slog.Logger) *leases {
 	if dir != "" {
 		path = filepath.Join(dir, leasesFile)
 	}
-	l := &leases{Book: pool.New(ranges(pools)), path: path, log: log, texts: make(chan []byte, 1)}
+	l := &leases{Book: pool.New(ranges(pools)), path: path, log: log, snapshots: make(chan pool.Snapshot, 1)}
 	if path == "" || len(pools) == 0 {
 		return l
 	}
@@ -98,13 +98,8 @@ func (l *leases) save(now time.Time) {
 	if l.path == "" || !l.changed || l.writing || now.Before(l.retry) {
 		return
 	}
-	text, err := l.Text(now)
-	if err != nil {
-		l.report(err)
-		return
-	}
 	l.changed, l.writing = false, true
-	l.texts <- text
+	l.snapshots <- l.Snapshot(now)
 }
 
 // run is the goroutine that writes: a disk may take its time. What comes of it is told to the control goroutine.
@@ -113,15 +108,15 @@ func (l *leases) run(ctx context.Context, answer func(func(*control))) {
 		select {
 		case <-ctx.Done():
 			select {
-			case text := <-l.texts:
-				if err := writeLeases(l.path, text); err != nil {
+			case s := <-l.snapshots:
+				if err := writeLeases(l.path, s); err != nil {
 					l.log.Error("the addresses that peers had are not remembered", "error", err)
 				}
 			default:
 			}
 			return
-		case text := <-l.texts:
-			err := writeLeases(l.path, text)
+		case s := <-l.snapshots:
+			err := writeLeases(l.path, s)
 			answer(func(c *control) {
 				c.leases.writing = false
 				c.leases.report(err)
@@ -153,20 +148,19 @@ func (l *leases) finish(now time.Time) {
 	if l.path == "" || !l.changed && !l.writing {
 		return
 	}
-	text, err := l.Text(now)
-	if err != nil {
-		l.report(err)
-		return
-	}
 	select {
-	case <-l.texts:
+	case <-l.snapshots:
 	default:
 	}
-	l.texts <- text
+	l.snapshots <- l.Snapshot(now)
 }
 
 // writeLeases replaces the file at once or not at all, whatever happens meanwhile.
-func writeLeases(path string, text []byte) (err error) {
+func writeLeases(path string, s pool.Snapshot) (err error) {
+	text, err := s.Text()
+	if err != nil {
+		return err
+	}
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err

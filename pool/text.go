@@ -29,23 +29,43 @@ type memory struct {
 	Since    time.Time  `json:"since"`
 }
 
-// Text is what Restore reads, JSON with a line for each lease. An online lease counts as given back at now: nobody uses it when
-// the text is read.
-func (b *Book) Text(now time.Time) ([]byte, error) {
-	r := record{Version: version, Leases: []memory{}}
-	leases := b.Leases()
-	for i := range leases {
-		if leases[i].Online > 0 {
-			leases[i].Since = now
+// Snapshot are the leases of a Book at some time. It does not change, and may go to another goroutine.
+type Snapshot struct {
+	at     time.Time
+	leases []Lease
+}
+
+// Snapshot copies the leases. For MaxLeases of them this takes some milliseconds, a hundredth of what Text does.
+func (b *Book) Snapshot(now time.Time) Snapshot {
+	s := Snapshot{now, make([]Lease, 0, b.count)}
+	for _, p := range b.pools {
+		for _, l := range p.leases {
+			s.leases = append(s.leases, l.Lease)
 		}
 	}
-	slices.SortStableFunc(leases, bySince)
+	return s
+}
+
+// Text is what Restore reads, JSON with a line for each lease. An online lease counts as given back when the snapshot was made:
+// nobody uses it when the text is read.
+func (s Snapshot) Text() ([]byte, error) {
+	r := record{Version: version, Leases: []memory{}}
+	leases := slices.Clone(s.leases)
+	for i := range leases {
+		if leases[i].Online > 0 {
+			leases[i].Since = s.at
+		}
+	}
+	slices.SortFunc(leases, bySince)
 	for _, l := range leases {
 		r.Leases = append(r.Leases, memory{l.Pool, l.Addr, l.Owner.String(), l.Since.UTC().Truncate(time.Second)})
 	}
 	text, err := json.MarshalIndent(r, "", " ")
 	return append(text, '\n'), err
 }
+
+// Text is that of a Snapshot.
+func (b *Book) Text(now time.Time) ([]byte, error) { return b.Snapshot(now).Text() }
 
 // Restore remembers what a text says, in a Book that has lent nothing yet. What does not fit the pools any more is left out. An
 // error means that the text is not one of Text's; nothing of it is remembered then.
