@@ -362,14 +362,7 @@ func (x *childExchange) reply(sa *ikeSA, c *content) {
 	if slices.Contains(x.closed, child.out) {
 		keys.wipe()
 		sa.end.cfg.Datapath.FreeSPI(child.in)
-		k.changed()
-		if x.theirs == nil { // or else it lost against its twin, which has an end of its own
-			k.childClosed(x.cfg)
-		}
-		if x.old != nil && !x.old.isReplaced() {
-			// The peer leaves it to us, who rekeyed, to close the old one (RFC 7296 2.8).
-			x.old.closeWith("the peer closed its successor")
-		}
+		x.wasClosed(k)
 		return
 	}
 	child.nonceMin = clone(child.nonceMin)
@@ -382,6 +375,20 @@ func (x *childExchange) reply(sa *ikeSA, c *content) {
 	}
 	if unwanted {
 		child.closeWith("the operator closed it")
+	}
+}
+
+// wasClosed is called when the peer closed the child before its answer arrived here. That is its end if it was the only one: it may
+// have lost against its twin, and what it was to replace may have ended or be ending, which have ends of their own.
+func (x *childExchange) wasClosed(k *keeper) {
+	k.changed()
+	old := x.old
+	if x.theirs == nil && (old == nil || !old.gone && !old.deleting && !old.isReplaced()) {
+		k.childClosed(x.cfg)
+	}
+	if old != nil && !old.isReplaced() {
+		// The peer leaves it to us, who rekeyed, to close the old one (RFC 7296 2.8).
+		old.closeWith("the peer closed its successor")
 	}
 }
 

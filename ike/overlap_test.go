@@ -242,6 +242,28 @@ func TestTwinClosedEarly(t *testing.T) {
 	s.want("asks for the child again", wire.CREATE_CHILD_SA, false)
 }
 
+// TestSuccessorClosedEarly: the peer closes the successor of a child before we know it, and the child itself is closed by order already.
+// The order to bring it up that came after that is still there then.
+func TestSuccessorClosedEarly(t *testing.T) {
+	s := called(t, nil)
+	s.give(Rekey{Conn: "c", Child: "net"})
+	rekey, _ := s.want("rekeys", wire.CREATE_CHILD_SA, false)
+	s.give(Terminate{Conn: "c", Child: "net"})
+	s.give(Initiate{Conn: "c", Child: "net"})
+	s.wantIdle("the Delete waits for the answer")
+	granted := s.grant(make([]byte, nonceLen))
+	s.request(wire.INFORMATIONAL, &wire.Delete{Protocol: suite.ESP, SPIs: [][]byte{s.childIn}})
+	s.want("answers", wire.INFORMATIONAL, true)
+	s.answer(wire.CREATE_CHILD_SA, rekey.MessageID, granted...)
+	h, c := s.want("closes the old one", wire.INFORMATIONAL, false)
+	if len(c.deletes) != 1 {
+		t.Fatalf("%d Deletes", len(c.deletes))
+	}
+	s.answer(wire.INFORMATIONAL, h.MessageID)
+	s.pass(2 * backoffMin)
+	s.want("asks for the child again", wire.CREATE_CHILD_SA, false)
+}
+
 // TestTwinRekeyed: both ends ask for a child, the peer's loses, and we are rekeying it when we learn that (RFC 7296 2.3, 2.8.1). What
 // comes of the rekeying is closed too.
 func TestTwinRekeyed(t *testing.T) {
