@@ -238,6 +238,8 @@ type childExchange struct {
 	theirs *childSA
 	// part is what a further child of the policy is for, nil if it is for all of it.
 	part *part
+	// early: old was not known to be at the peer when we asked. Its answer, which it repeats as it was, may be older than old is there.
+	early bool
 	// closed are SPIs that the peer deleted although we know no child of theirs yet.
 	closed []uint32
 }
@@ -268,6 +270,7 @@ func (x *childExchange) request(sa *ikeSA) ([]wire.Payload, bool) {
 	}
 	payloads := x.offer.payloads(true)
 	if x.old != nil {
+		x.early = !x.old.seen
 		// The SPI that the sender of the notify expects to receive on (RFC 7296 1.3.3).
 		rekey := &wire.Notify{Protocol: suite.ESP, SPI: spiBytes(x.old.in), Kind: wire.REKEY_SA}
 		payloads = append([]wire.Payload{rekey}, payloads...)
@@ -455,8 +458,8 @@ func (x *childExchange) refused(sa *ikeSA, r *wire.Notify) {
 		// The peer closed it, and we know why if its own rekeying crossed ours (RFC 7296 2.8.1, 2.25).
 		switch {
 		case x.theirs != nil || x.old.gone:
-		case !x.old.seen && sa.end.now.Before(x.old.born.Add(lingerTime)):
-			// Our answer that made it may be lost, and the peer will have it when it asked once more.
+		case x.early && sa.end.now.Before(x.old.born.Add(lingerTime)):
+			// Our answer that made it may be lost, and the peer will have it when it asked once more, or has it by now.
 			x.old.rekeyAt = sa.end.now.Add(retryAfter + sa.end.jitter(retryAfter))
 		default:
 			x.old.finish("the peer does not know it any more")

@@ -3,6 +3,7 @@ package ike
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"testing"
 	"time"
 
@@ -182,6 +183,30 @@ func TestForgottenSuccessor(t *testing.T) {
 	}
 }
 
+// TestSuccessorNotHereYet: the peer rekeys the successor that it granted us, before its answer is here. Told CHILD_SA_NOT_FOUND, it
+// would destroy the child that we use when the answer comes, so it is told to try again (RFC 7296 2.25).
+func TestSuccessorNotHereYet(t *testing.T) {
+	s := called(t, nil)
+	s.give(Rekey{Conn: "c", Child: "net"})
+	h, _ := s.want("rekeys", wire.CREATE_CHILD_SA, false)
+	made := []byte{9, 8, 7, 6}
+	early := append([]wire.Payload{&wire.Notify{Protocol: suite.ESP, SPI: made, Kind: wire.REKEY_SA}}, s.newChild(suite.CURVE25519)...)
+	s.request(wire.CREATE_CHILD_SA, early...)
+	if _, c := s.want("puts the peer off", wire.CREATE_CHILD_SA, true); c.notify(wire.TEMPORARY_FAILURE) == nil {
+		t.Fatal("does not answer TEMPORARY_FAILURE")
+	}
+	answer := s.newChild(suite.CURVE25519)
+	answer[0] = number([]suite.Proposal{one(testProposal(suite.ESP, testESP)[0], 0)}, made)
+	answer[3] = &wire.TS{Selectors: ts.Resolve(testSpec("10.1.0.0/16"))}
+	answer[4] = &wire.TS{Responder: true, Selectors: ts.Resolve(testSpec("10.2.0.0/16"))}
+	s.answer(wire.CREATE_CHILD_SA, h.MessageID, answer...)
+	s.want("closes the old one", wire.INFORMATIONAL, false)
+	s.request(wire.CREATE_CHILD_SA, early...)
+	if _, c := s.want("grants the successor of the successor", wire.CREATE_CHILD_SA, true); c.sa == nil {
+		t.Errorf("refuses it: %v", s.texts())
+	}
+}
+
 // TestChildNotFoundYet: the peer rekeyed a child, and does not know the successor, which we rekey at once: it has not got our answer yet.
 // The successor stays, and is rekeyed later. When the peer was seen to use it, it is dropped (RFC 7296 2.25).
 func TestChildNotFoundYet(t *testing.T) {
@@ -213,6 +238,33 @@ func TestChildNotFoundYet(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestChildNotFoundThen: as before, and the peer has its child when its answer, which it repeats, arrives at last. The child stays: the
+// peer uses it. Asked again, the peer knows what it says.
+func TestChildNotFoundThen(t *testing.T) {
+	s := called(t, nil)
+	rekey := &wire.Notify{Protocol: suite.ESP, SPI: s.childIn, Kind: wire.REKEY_SA}
+	s.request(wire.CREATE_CHILD_SA, append([]wire.Payload{rekey}, s.newChild(suite.CURVE25519)...)...)
+	_, c := s.want("grants the successor", wire.CREATE_CHILD_SA, true)
+	made := c.sa.Proposals[0].SPI
+	unknown := &wire.Notify{Protocol: suite.ESP, SPI: made, Kind: wire.CHILD_SA_NOT_FOUND}
+
+	s.give(Rekey{Conn: "c", Child: "net"})
+	h, _ := s.want("rekeys it", wire.CREATE_CHILD_SA, false)
+	s.request(wire.INFORMATIONAL, &wire.Delete{Protocol: suite.ESP, SPIs: [][]byte{rekey.SPI}})
+	s.want("answers the Delete of the old one", wire.INFORMATIONAL, true)
+	s.answer(wire.CREATE_CHILD_SA, h.MessageID, unknown)
+	if list := s.Snapshot()[0].Children; !slices.ContainsFunc(list, func(c ChildInfo) bool { return c.State == "up" }) {
+		t.Errorf("it is down: %+v", list)
+	}
+	s.pass(2 * retryAfter)
+	h, c = s.want("rekeys it again", wire.CREATE_CHILD_SA, false)
+	if n := c.notify(wire.REKEY_SA); n == nil || !bytes.Equal(n.SPI, made) {
+		t.Fatalf("names %v", n)
+	}
+	s.answer(wire.CREATE_CHILD_SA, h.MessageID, unknown)
+	s.wantEvent("gives it up", ChildDown, "does not know it")
 }
 
 // TestTwinClosedEarly: both ends ask for a child, and the peer closes ours, which lost, before we know it (RFC 7296 2.8.1). The order to
