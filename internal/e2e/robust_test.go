@@ -117,10 +117,15 @@ func agreement(sasA, sasB []SA) (SA, bool) {
 // alone waits until nothing is left at either peer but what they agree on.
 func alone(t *testing.T, a, b Peer) {
 	t.Helper()
+	aloneWithin(t, soon, a, b)
+}
+
+func aloneWithin(t *testing.T, patience time.Duration, a, b Peer) {
+	t.Helper()
 	var sasA, sasB []SA
 	var errA, errB error
 	single := func(sas []SA) bool { return len(sas) == 1 && len(sas[0].Children) == 1 }
-	ok := eventually(soon, func() bool {
+	ok := eventually(patience, func() bool {
 		sasA, errA = a.SAs()
 		sasB, errB = b.SAs()
 		_, agreed := agreement(sasA, sasB)
