@@ -36,6 +36,7 @@ type builder struct {
 	secrets map[[32]byte]string    // hash of a secret -> its name
 
 	makeFirst  bool // reauthentication is make before break where a connection does not say
+	follow     bool // redirects, where a connection does not say
 	badSecrets bool // some secrets were refused and are missing in the store
 }
 
@@ -96,14 +97,14 @@ func (b *builder) top(root, top *section, used map[*section]bool) {
 
 // addCharon reads the section charon; nil is none.
 func (b *builder) addCharon(s *section) {
-	b.config.Retransmit, b.makeFirst = ike.DefaultRetransmit, true
+	b.config.Retransmit, b.makeFirst, b.follow = ike.DefaultRetransmit, true, true
 	if s == nil {
 		return
 	}
 	var c charon
 	apply(b.report, place{what: "section charon", hint: "of strongswan.conf only " + strings.Join(keyNames(charonKeys), ", ") + " have a meaning here"}, s, charonKeys, nil, &c)
 	b.config.Retransmit = b.schedule(s, &c.retransmission, ike.DefaultRetransmit)
-	b.makeFirst = c.makeFirst.or(true)
+	b.makeFirst, b.follow = c.makeFirst.or(true), c.follow.or(true)
 }
 
 func (b *builder) addConnection(s *section) {
@@ -119,7 +120,7 @@ func (b *builder) addConnection(s *section) {
 	if c.retransmission.isWritten() {
 		c.Retransmit = b.schedule(s, &c.retransmission, b.config.Retransmit)
 	}
-	c.BreakBeforeMake = !c.makeFirst.or(b.makeFirst)
+	c.BreakBeforeMake, c.FollowRedirects = !c.makeFirst.or(b.makeFirst), c.follow.or(b.follow)
 	c.setLifetimes()
 	if c.RandTime > 0 && (c.RekeyTime > 0 && c.RandTime >= c.RekeyTime || c.ReauthTime > 0 && c.RandTime >= c.ReauthTime) {
 		b.fail(b.at(s, "rand_time"), "", "rand_time is subtracted from rekey_time and reauth_time and must be smaller")

@@ -89,3 +89,21 @@ func TestMakeBeforeBreak(t *testing.T) {
 		}
 	}
 }
+
+// TestFollowRedirects: the connection decides, then the section charon; the default is to follow.
+func TestFollowRedirects(t *testing.T) {
+	for _, test := range []struct {
+		charon, conn string
+		follows      bool
+	}{
+		{"", "", true},
+		{"follow_redirects = no", "", false},
+		{"follow_redirects = no", "follow_redirects = yes", true},
+		{"", "follow_redirects = no", false},
+	} {
+		c, _ := mustParse(t, withCharon(test.charon, test.conn))
+		if got := c.Connections[0].FollowRedirects; got != test.follows {
+			t.Errorf("%q %q: follows redirects is %v", test.charon, test.conn, got)
+		}
+	}
+}

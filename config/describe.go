@@ -61,6 +61,9 @@ func describeConnection(w io.Writer, c *ike.Connection, retransmit ike.Retransmi
 	row("requests at once", "%d, if the peer takes as many", c.Window)
 	row("encapsulation", "always in UDP")
 	row("addresses", "%s", map[bool]string{true: "may change, if the peer does MOBIKE", false: "are those that the tunnel was set up with"}[c.MOBIKE])
+	if c.RemoteHost != "" {
+		row("redirects", "%s", map[bool]string{true: "followed", false: "not followed"}[c.FollowRedirects])
+	}
 	row("large messages", "%s", fragmentationWords[c.Fragmentation])
 	row("without a child", "%s", childlessWords[c.Childless])
 	row("second SA of the peer", "%s", uniqueWords[c.Unique])

@@ -12,13 +12,13 @@ import (
 // sections that it does not know, so a file that has it is still one for both.
 type charon struct {
 	retransmission
-	makeFirst written[bool]
+	makeFirst, follow written[bool]
 }
 
 // charonKeys are the keys of charon.
-var charonKeys = append(retransmitKeys(func(c *charon) *retransmission { return &c.retransmission }), key[charon]{
-	name: "make_before_break", set: func(c *charon, v string) error { return c.makeFirst.set(parseBool(v)) },
-})
+var charonKeys = append(retransmitKeys(func(c *charon) *retransmission { return &c.retransmission }),
+	key[charon]{name: "make_before_break", set: func(c *charon, v string) error { return c.makeFirst.set(parseBool(v)) }},
+	key[charon]{name: "follow_redirects", set: func(c *charon, v string) error { return c.follow.set(parseBool(v)) }})
 
 // retransmission is a schedule of retransmissions while it is read.
 type retransmission struct {

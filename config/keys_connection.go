@@ -37,7 +37,7 @@ type connection struct {
 	localPort                 written[uint16]
 	pools                     []string
 	retransmission
-	makeFirst written[bool]
+	makeFirst, follow written[bool]
 }
 
 const (
@@ -67,6 +67,7 @@ var ownKeys = []key[connection]{
 		return err
 	}},
 	{name: "make_before_break", set: func(c *connection, v string) error { return c.makeFirst.set(parseBool(v)) }},
+	{name: "follow_redirects", set: func(c *connection, v string) error { return c.follow.set(parseBool(v)) }},
 }
 
 // swanctlKeys are the keys that strongSwan knows there.

@@ -12,8 +12,8 @@ var known = map[string]string{
 	"conn": `version local_addrs remote_addrs local_port remote_port proposals vips aggressive pull dscp encap mobike dpd_delay
 		dpd_timeout fragmentation childless send_certreq send_cert ocsp ppk_id ppk_required keyingtries unique reauth_time
 		rekey_time over_time rand_time pools if_id_in if_id_out mediation mediated_by mediation_peer`,
-	"charon": "retransmit_timeout retransmit_base retransmit_tries retransmit_jitter retransmit_limit make_before_break",
-	"own":    "crash_detection window_size retransmit_timeout retransmit_base retransmit_tries retransmit_jitter retransmit_limit make_before_break",
+	"charon": "retransmit_timeout retransmit_base retransmit_tries retransmit_jitter retransmit_limit make_before_break follow_redirects",
+	"own":    "crash_detection window_size retransmit_timeout retransmit_base retransmit_tries retransmit_jitter retransmit_limit make_before_break follow_redirects",
 	"pool":   "addrs dns nbns dhcp netmask subnet split_include split_exclude dns_domain 25 address server p_cscf",
 	"local":  "round certs pubkeys auth id eap_id aaa_id xauth_id",
 	"remote": "round id eap_id groups cert_policy certs cacerts ca_id pubkeys revocation auth",

@@ -23,7 +23,7 @@ func (c *control) carryOut(effect ike.Effect) {
 	case ike.Send:
 		c.send(e)
 	case ike.Dial:
-		c.resolver.dial(e.Conn)
+		c.resolver.dial(e)
 	case ike.Install:
 		c.install(e)
 	case ike.Remove:

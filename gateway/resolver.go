@@ -64,7 +64,11 @@ func newResolver(o *options, e *edges, answer func(func(*control))) *resolver {
 }
 
 // dial asks for the path to a connection's peer, as the connection is now: a new configuration may change it.
-func (r *resolver) dial(c *ike.Connection) { r.dials.put(*c) }
+func (r *resolver) dial(d ike.Dial) {
+	c := *d.Conn
+	c.RemoteHost = d.Host
+	r.dials.put(c)
+}
 
 // way asks for the path MTU toward an address, if that is not too much to ask.
 func (r *resolver) way(remote netip.Addr) {

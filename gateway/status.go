@@ -104,8 +104,10 @@ type IKEStatus struct {
 	// MOBIKE: the addresses may change without a new IKE SA. PeerAddresses are those of the peer besides Remote, as it told.
 	MOBIKE        bool     `json:"mobike"`
 	PeerAddresses []string `json:"peer_addresses,omitempty"`
-	LocalID       string   `json:"local_id,omitempty"`
-	RemoteID      string   `json:"remote_id,omitempty"`
+	// RedirectedBy is the gateway that sent us to the peer, if one did (RFC 5685).
+	RedirectedBy string `json:"redirected_by,omitempty"`
+	LocalID      string `json:"local_id,omitempty"`
+	RemoteID     string `json:"remote_id,omitempty"`
 	// Secret says how the pre-shared key was found.
 	Secret string `json:"secret,omitempty"`
 	// LocalVIPs are our addresses on the inner network, RemoteVIPs those that the peer has of us.
@@ -236,6 +238,9 @@ func (c *control) ikeStatus(sa ike.SAInfo) IKEStatus {
 		LocalVIPs: texts(sa.Assigned), RemoteVIPs: texts(sa.Lent),
 		Proposal: sa.Proposal.String(), Established: c.clock.wall(sa.Established), RekeyAt: c.clock.wall(sa.RekeyAt),
 		ReauthAt: c.clock.wall(sa.ReauthAt), ExpireAt: c.clock.wall(sa.ExpireAt),
+	}
+	if sa.RedirectedBy.IsValid() {
+		s.RedirectedBy = sa.RedirectedBy.String()
 	}
 	for _, a := range sa.PeerAddrs {
 		s.PeerAddresses = append(s.PeerAddresses, a.String())

@@ -62,6 +62,9 @@ func (sa *ikeSA) expectedPeer() ident.ID {
 	if id, ok := sa.conn.RemoteID.ID(); ok {
 		return id
 	}
+	if from := sa.origin.detour.from; from.IsValid() {
+		return ident.FromAddr(from) // as if the first gateway had served us (RFC 5685 3)
+	}
 	return ident.FromAddr(sa.path.Remote.Addr())
 }
 
@@ -129,6 +132,9 @@ func (s *expectAuthReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	}
 	sa.remoteID = c.idr.ID
 	sa.secret = secret
+	if s.takeRedirect(sa, c) {
+		return
+	}
 	child := s.child
 	s.child = nil
 	if sa.conn.MOBIKE && c.notify(wire.MOBIKE_SUPPORTED) != nil {

@@ -94,6 +94,8 @@ type Connection struct {
 	Fragmentation Fragmentation
 	// Childless says whether the IKE SA is set up without a child, and its children afterwards (RFC 6023).
 	Childless Childless
+	// FollowRedirects says whether whom we call may send us to another gateway (RFC 5685), which has to prove the same as the first.
+	FollowRedirects bool
 	// MOBIKE says whether the addresses of an IKE SA may change under the rules of RFC 4555, if the peer does it too.
 	MOBIKE bool
 	// Unique says what happens when the same peer identity appears twice.

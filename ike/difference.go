@@ -58,6 +58,7 @@ var connectionFacets = []facet[Connection]{
 	{"retransmit_limit", InPlace, func(c *Connection) any { return c.Retransmit.Limit }},
 	{"window_size", Reauthenticate, func(c *Connection) any { return c.Window }},
 	{"crash_detection", RekeyIKE, func(c *Connection) any { return c.CrashDetection }},
+	{"follow_redirects", InPlace, func(c *Connection) any { return c.FollowRedirects }},
 	{"mobike", Reauthenticate, func(c *Connection) any { return c.MOBIKE }},
 	{"vips", Reauthenticate, func(c *Connection) any { return c.VIPs }},
 	{"pools", InPlace, func(c *Connection) any { return c.Pools }}, // what is lent stays lent

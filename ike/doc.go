@@ -23,6 +23,8 @@
 // Messages that are too large for a packet travel in fragments (fragments.go, RFC 7383), which nothing else knows of: what is
 // sealed is one message or several, and what is opened is there when its last fragment is.
 //
+// A gateway that we call may send us to another one (redirect.go, RFC 5685), which is called in its stead this time.
+//
 // Where the two ends are may change (mobike*.go, RFC 4555): one of them decides, the other one follows when it has a proof.
 //
 // What a Child SA is to carry, and how its selectors are agreed upon, is in traffic.go; that the peer may want several for one policy, in

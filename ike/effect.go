@@ -22,7 +22,11 @@ type Send struct {
 
 // Dial asks to find the path to a connection's peer: to resolve its name, and to find the local address that reaches it.
 // The answer is a Resolved.
-type Dial struct{ Conn *Connection }
+type Dial struct {
+	Conn *Connection
+	// Host is whom to call, a literal address or a DNS name: the RemoteHost of Conn, unless that has sent us elsewhere (RFC 5685).
+	Host string
+}
 
 // Install puts one direction of a Child SA in place.
 type Install struct {
@@ -176,13 +180,14 @@ const (
 	Warned                               // something to know that changes nothing
 	Assigned                             // the peer has an inner address of us, or we of it
 	Reauthenticated                      // the IKE SA took the place of one that was set up before
+	Redirected                           // the peer sends us to another gateway
 )
 
 var eventNames = [...]string{
 	Initiating: "initiating", Established: "established", Rekeyed: "rekeyed", Closed: "closed", Failed: "failed",
 	ChildUp: "child-up", ChildRekeyed: "child-rekeyed", ChildDown: "child-down", ChildFailed: "child-failed",
 	Retrying: "retrying", PathChanged: "path-changed", Dropped: "dropped", Warned: "warning",
-	Assigned: "assigned", Reauthenticated: "reauthenticated",
+	Assigned: "assigned", Reauthenticated: "reauthenticated", Redirected: "redirected",
 }
 
 // String is the kind in lower case, with hyphens.

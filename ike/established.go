@@ -235,6 +235,7 @@ func (sa *ikeSA) inform(c *content, id uint32) {
 		sa.event(Warned, fmt.Sprintf("the peer got message %d, which it takes to be outside of its window", binary.BigEndian.Uint32(n.Data)), "")
 	}
 	sa.reply(wire.INFORMATIONAL, append(payloads, sa.takeMobility(c, id)...))
+	sa.takeRedirect(c)
 }
 
 // deletedByPeer answers the peer's Delete of the IKE SA. What other IKE SAs carry too is sent there from now on, and the answer, after
@@ -249,15 +250,22 @@ func (sa *ikeSA) deletedByPeer(c *content) {
 	if mattered {
 		sa.event(Closed, "the peer closed the IKE SA", "")
 	}
-	replaced := slices.ContainsFunc(sa.children, func(c *childSA) bool { return !c.gone && len(c.twins()) > 0 })
+	replaced, policies := slices.ContainsFunc(sa.children, func(c *childSA) bool { return !c.gone && len(c.twins()) > 0 }), sa.policies()
 	sa.linger()
 	if replaced {
 		sa.timers[timerAnswer] = sa.end.now.Add(answerTime)
 	} else {
 		sa.answerNow()
 	}
-	if mattered && conn != nil {
-		sa.end.keeperOf(conn).closedByPeer()
+	if !mattered || conn == nil {
+		return
+	}
+	k := sa.end.keeperOf(conn)
+	k.closedByPeer()
+	if sa.sentAway {
+		for _, cfg := range policies {
+			k.want(cfg) // it is not their end: another gateway is to have them
+		}
 	}
 }
 

@@ -40,6 +40,9 @@ type keeper struct {
 	leaving bool
 	// stray: the path that is being looked for is one to where the peer is not called any more.
 	stray bool
+	// sent is where the next call goes instead of to the configured peer, redirects are when we were redirected of late.
+	sent      *redirect
+	redirects []time.Time
 }
 
 // keptChild is what a keeper knows of one child.
@@ -83,7 +86,7 @@ func (k *keeper) fire() { k.changed() }
 
 // rest ends all endeavours.
 func (k *keeper) rest() {
-	k.resting = true
+	k.resting, k.sent = true, nil
 	k.unassign()
 }
 
@@ -108,6 +111,9 @@ func (k *keeper) plan() {
 			k.carryOver(sa)
 			renewing = true
 		}
+	}
+	if k.sent != nil {
+		k.dial()
 	}
 	sa := k.current()
 	var missing []*keptChild
@@ -160,7 +166,7 @@ func (k *keeper) dial() {
 		k.wakeAt(k.notYet)
 	default:
 		k.dialing = true
-		k.end.emit(Dial{Conn: k.conn})
+		k.end.emit(Dial{Conn: k.conn, Host: k.host()})
 	}
 }
 
@@ -178,6 +184,15 @@ func (k *keeper) resolved(r Resolved) {
 	if k.resting {
 		return
 	}
+	sent := k.sent
+	k.sent = nil
+	var way detour
+	if sent != nil {
+		if k.arrive(sent, &r) {
+			return
+		}
+		way = sent.detour
+	}
 	k.noWay = r.Err != nil
 	if r.Err != nil {
 		k.end.emit(Event{Kind: Failed, Conn: k.conn.Name, Text: r.Err.Error()})
@@ -190,7 +205,7 @@ func (k *keeper) resolved(r Resolved) {
 	}
 	for _, c := range k.children {
 		if c.keep || c.once {
-			k.end.initiate(k.conn, c.cfg, r.Path, nil)
+			k.end.initiate(k.conn, c.cfg, r.Path, nil, way)
 			return
 		}
 	}

@@ -40,6 +40,9 @@ func (sa *ikeSA) reauthenticate() {
 	if !sa.isCurrent() || sa.outdated || sa.renewing != nil {
 		return
 	}
+	if sent := sa.end.keeperOf(sa.conn).sent; sent != nil && sent.renews == sa {
+		return // it is about to be, elsewhere
+	}
 	policies, rival := sa.policies(), sa.rival()
 	if last := sa.end.keeperOf(sa.conn).current(); rival == nil && sa.awaited && last != nil && last.isLaterThan(sa) && last.isSameHost(sa) {
 		rival = last
@@ -63,18 +66,19 @@ func (sa *ikeSA) reauthenticate() {
 		sa.close("reauthentication is due")
 	default:
 		// The peer is where the packets of the old one find it, be it behind a NAT.
-		sa.renew(sa.conn, sa.path)
+		sa.renew(sa.conn, sa.path, sa.origin.detour)
 	}
 	sa.end.touch(sa)
 }
 
 // renew calls the peer to set up an IKE SA that takes the place of this one, and is of conn, whose children are found by their names.
-func (sa *ikeSA) renew(conn *Connection, path natt.Path) {
+// way is how we come there.
+func (sa *ikeSA) renew(conn *Connection, path natt.Path, way detour) {
 	var first *Child
 	if list := inConnection(conn, sa.policies()); len(list) > 0 {
 		first = list[0]
 	}
-	sa.end.initiate(conn, first, path, sa)
+	sa.end.initiate(conn, first, path, sa, way)
 }
 
 // policies are those of which the IKE SA has a Child SA that is up and is to stay.
@@ -229,15 +233,35 @@ func (sa *ikeSA) reauthenticateIn(wait time.Duration) {
 func (sa *ikeSA) attemptFailed(text string) {
 	if old := sa.renews; old != nil {
 		sa.partRenewal()
-		until := ""
-		if at := old.timers[timerExpire]; !at.IsZero() {
-			until = fmt.Sprintf(" for %v", at.Sub(sa.end.now).Round(time.Second))
-		}
-		old.event(Retrying, fmt.Sprintf("attempt %d to set the IKE SA up anew failed (%s), next in %v; the present one stays%s",
-			old.renewals, text, old.timers[timerReauth].Sub(sa.end.now).Round(time.Second/10), until), "")
+		old.renewalFailed(text)
 		return
 	}
 	sa.end.keeperOf(sa.conn).failed(text)
+}
+
+// renewalFailed tells of an attempt to set the IKE SA up anew, when the next one is due.
+func (sa *ikeSA) renewalFailed(text string) {
+	until := ""
+	if at := sa.timers[timerExpire]; !at.IsZero() {
+		until = fmt.Sprintf(" for %v", at.Sub(sa.end.now).Round(time.Second))
+	}
+	sa.event(Retrying, fmt.Sprintf("attempt %d to set the IKE SA up anew failed (%s), next in %v; the present one stays%s",
+		sa.renewals, text, sa.timers[timerReauth].Sub(sa.end.now).Round(time.Second/10), until), "")
+}
+
+// renewLater counts an attempt that failed, and makes the next one after a while.
+func (sa *ikeSA) renewLater() {
+	sa.renewals++
+	sa.reauthenticateIn(sa.end.keeperOf(sa.conn).backoff(sa.renewals))
+}
+
+// leaveRenewal parts an attempt from the IKE SA whose place it was to take, for another attempt to do so; nil if there is none.
+func (sa *ikeSA) leaveRenewal() *ikeSA {
+	old := sa.renews
+	if old != nil {
+		old.renewing, sa.renews = nil, nil
+	}
+	return old
 }
 
 // partRenewal is called when an IKE SA ends. What was to replace it stands on its own then; what it was to replace is
@@ -246,9 +270,7 @@ func (sa *ikeSA) partRenewal() {
 	if next := sa.renewing; next != nil {
 		sa.renewing, next.renews = nil, nil
 	}
-	if old := sa.renews; old != nil {
-		old.renewing, sa.renews = nil, nil
-		old.renewals++
-		old.reauthenticateIn(sa.end.keeperOf(old.conn).backoff(old.renewals))
+	if old := sa.leaveRenewal(); old != nil {
+		old.renewLater()
 	}
 }

@@ -150,6 +150,9 @@ func (k *keeper) apply(list []Difference) {
 	impact := greatest(list)
 	k.attempts, k.notYet = 0, zeroTime
 	k.stray = k.dialing && impact == Reauthenticate
+	if impact == Reauthenticate {
+		k.sent = nil
+	}
 	for _, sa := range slices.Clone(k.end.order) {
 		if sa.conn != k.conn {
 			continue
@@ -320,7 +323,9 @@ func (k *keeper) isDone(sa *ikeSA) bool {
 
 // isPermitted reports whether the configuration allows such a peer at such a place at all, with whatever secret.
 func (sa *ikeSA) isPermitted() bool {
-	return sa.conn.RemoteID.Match(sa.remoteID) != ident.NoMatch && fits(sa.conn, sa.path.Local.Addr(), sa.path.Remote.Addr()) &&
+	local, remote := sa.path.Local.Addr(), sa.path.Remote.Addr()
+	sent := sa.origin.detour.isTaken() && within(sa.conn.LocalAddrs, local) && sa.conn.allowsGateway(remote)
+	return sa.conn.RemoteID.Match(sa.remoteID) != ident.NoMatch && (sent || fits(sa.conn, local, remote)) &&
 		len(sa.end.cfg.Secrets.Lookup(sa.localID, sa.remoteID)) > 0
 }
 

@@ -15,7 +15,8 @@ const replacedTime = 30 * time.Second
 
 // newOrigin is what an IKE SA has from its IKE_AUTH.
 func (sa *ikeSA) newOrigin() origin {
-	return origin{called: sa.initiator, authenticated: sa.end.now, nonceMin: sa.nonceMin, assigned: sa.origin.assigned}
+	o := sa.origin
+	return origin{called: sa.initiator, authenticated: sa.end.now, nonceMin: sa.nonceMin, assigned: o.assigned, detour: o.detour, redirectable: o.redirectable}
 }
 
 // reauthTime is when an IKE SA of the configured age is to be set up anew. New keys do not put off that both ends have to prove once

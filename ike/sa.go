@@ -54,8 +54,9 @@ type ikeSA struct {
 	renews, renewing *ikeSA
 	renewals         int
 	// anewAt is when it is to be set up anew whatever its age, by us or, if the peer is awaited, by us after all; zero: by its age.
-	anewAt  time.Time
-	awaited bool // the peer had the time to do that
+	anewAt   time.Time
+	awaited  bool // the peer had the time to do that
+	sentAway bool // the peer wants us to be with another gateway
 
 	children []*childSA
 	loans    []loan // what the peer has of us
@@ -68,6 +69,8 @@ type ikeSA struct {
 // origin is what an IKE SA has from the IKE_SA_INIT and IKE_AUTH that it goes back to; successors inherit it.
 type origin struct {
 	called        bool // we sent IKE_SA_INIT
+	detour        detour
+	redirectable  bool // we said that we can be redirected
 	authenticated time.Time
 	nonceMin      []byte
 	assigned      []netip.Addr // to us

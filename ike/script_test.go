@@ -51,6 +51,8 @@ type script struct {
 	private        suite.KEPrivate
 	announces      bool // that it takes fragments
 	childless      bool // it announces that it takes IKE_AUTH without a child
+	dns            map[string]string
+	elsewhere      bool // hosts are where their addresses say
 }
 
 func (s *script) AllocSPI() (uint32, bool) {
@@ -138,7 +140,7 @@ func (s *script) config(change func(*Config)) Config {
 // give lets the endpoint take an input.
 func (s *script) give(in Input) {
 	s.t.Helper()
-	var dials []*Connection
+	var dials []Dial
 	for _, e := range s.Handle(s.now, in) {
 		s.all = append(s.all, e)
 		switch e := e.(type) {
@@ -148,12 +150,32 @@ func (s *script) give(in Input) {
 		case Event:
 			s.events = append(s.events, e)
 		case Dial:
-			dials = append(dials, e.Conn)
+			dials = append(dials, e)
 		}
 	}
-	for _, c := range dials {
-		s.give(Resolved{Conn: c.Name, Path: s.path})
+	for _, d := range dials {
+		s.give(s.resolve(d))
 	}
+}
+
+// resolve finds the configured peer where it is, and others by their address or in the DNS.
+func (s *script) resolve(d Dial) Resolved {
+	path := s.path
+	if d.Host != d.Conn.RemoteHost || s.elsewhere {
+		addr, err := netip.ParseAddr(orElse(s.dns[d.Host], d.Host))
+		if err != nil {
+			return Resolved{Conn: d.Conn.Name, Err: err}
+		}
+		path = natt.Path{Local: netip.AddrPortFrom(s.path.Local.Addr(), 500), Remote: netip.AddrPortFrom(addr, 500)}
+	}
+	return Resolved{Conn: d.Conn.Name, Path: path}
+}
+
+func orElse(text, fallback string) string {
+	if text == "" {
+		return fallback
+	}
+	return text
 }
 
 // pass lets time pass, with a tick whenever one is due.

@@ -57,8 +57,8 @@ func (*expectInitReply) stage() stage { return initSent }
 func (*expectAuthReply) stage() stage { return authSent }
 
 // initiate sends IKE_SA_INIT on behalf of a connection. child is negotiated in IKE_AUTH, unless that is to go without; nil is none. renews is the IKE SA that is
-// set up anew, if one is.
-func (e *Endpoint) initiate(conn *Connection, child *Child, path natt.Path, renews *ikeSA) {
+// set up anew, if one is, way how we come there.
+func (e *Endpoint) initiate(conn *Connection, child *Child, path natt.Path, renews *ikeSA, way detour) {
 	sa := e.newSA(true, e.newSPI(), 0, path)
 	sa.conn = conn
 	sa.localID = conn.LocalID
@@ -66,6 +66,7 @@ func (e *Endpoint) initiate(conn *Connection, child *Child, path natt.Path, rene
 		sa.localID = ident.FromAddr(path.Local.Addr())
 	}
 	sa.remoteID, _ = conn.RemoteID.ID()
+	sa.origin.detour, sa.origin.redirectable = way, e.keeperOf(conn).takesRedirects(way)
 	if renews != nil {
 		sa.renews, renews.renewing = renews, sa
 	}
@@ -129,6 +130,7 @@ func (s *expectInitReply) send(sa *ikeSA) {
 	if announcesFragments(sa.conn) {
 		payloads = append(payloads, &wire.Notify{Kind: wire.IKEV2_FRAGMENTATION_SUPPORTED})
 	}
+	payloads = append(payloads, sa.announceRedirects()...)
 	sa.transmit(&request{kind: wire.IKE_SA_INIT, messages: [][]byte{wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, false), payloads)}})
 }
 
@@ -174,6 +176,8 @@ func (s *expectInitReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	switch refusal := c.refusal(); {
 	case c.notify(wire.COOKIE) != nil:
 		s.takeCookie(sa, d, c.notify(wire.COOKIE))
+	case c.notify(wire.REDIRECT) != nil:
+		s.takeRedirect(sa, d, c.notify(wire.REDIRECT))
 	case refusal != nil && refusal.Kind == wire.INVALID_KE_PAYLOAD:
 		s.takeGroup(sa, d, refusal)
 	case refusal != nil:

@@ -22,9 +22,11 @@ type SAInfo struct {
 	SPIr uint64
 	Path natt.Path
 	// MOBIKE: the addresses may change (RFC 4555). PeerAddrs are those of the peer besides the one in use, as it told.
-	MOBIKE            bool
-	PeerAddrs         []netip.Addr
-	NAT               natt.Situation
+	MOBIKE    bool
+	PeerAddrs []netip.Addr
+	NAT       natt.Situation
+	// RedirectedBy is the gateway that sent us to the peer (RFC 5685); the zero address if none did.
+	RedirectedBy      netip.Addr
 	LocalID, RemoteID ident.ID
 	// Secret says how the pre-shared key was found.
 	Secret   string
@@ -58,7 +60,7 @@ func (e *Endpoint) Snapshot() []SAInfo {
 		info := SAInfo{
 			State: sa.state.String(), Current: sa.isCurrent(), Initiator: sa.initiator, SPIi: sa.spiI, SPIr: sa.spiR,
 			Path: sa.path, NAT: sa.nat, LocalID: sa.localID, RemoteID: sa.remoteID,
-			Proposal: sa.proposal, Established: sa.established,
+			Proposal: sa.proposal, Established: sa.established, RedirectedBy: sa.origin.detour.by,
 			Assigned: slices.Clone(sa.origin.assigned), Lent: sa.lent(),
 			RekeyAt: sa.timers[timerRekey], ReauthAt: sa.timers[timerReauth], ExpireAt: sa.timers[timerExpire],
 		}

@@ -196,6 +196,9 @@ func (t *statusText) ikeSA(sa *gateway.IKEStatus) {
 		t.row("identities", "%s <-> %s", cmp.Or(sa.LocalID, "?"), cmp.Or(sa.RemoteID, "?"))
 	}
 	t.row("addresses", "%s <-> %s", sa.Local, sa.Remote)
+	if sa.RedirectedBy != "" {
+		t.row("redirected", "to this gateway by %s", sa.RedirectedBy)
+	}
 	t.row("NAT", "%s", sa.NAT)
 	if sa.Up {
 		t.row("MOBIKE", "%s", mobikeText(sa))

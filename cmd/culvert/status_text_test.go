@@ -21,7 +21,7 @@ func TestStatusText(t *testing.T) {
 				Name: "office", Up: true, Peer: "203.0.113.1", LocalID: "@foo", RemoteID: "203.0.113.1",
 				IKE: []gateway.IKEStatus{{
 					State: "established", Up: true, Initiator: true, SPIi: "0011223344556677", SPIr: "8899aabbccddeeff",
-					Local: "172.16.0.1:4500", Remote: "203.0.113.1:4500", NAT: "we are behind a NAT", MOBIKE: true, PeerAddresses: []string{"203.0.113.2"},
+					Local: "172.16.0.1:4500", Remote: "203.0.113.1:4500", NAT: "we are behind a NAT", MOBIKE: true, PeerAddresses: []string{"203.0.113.2"}, RedirectedBy: "203.0.113.9",
 					LocalID: "@foo", RemoteID: "203.0.113.1", Secret: "owner 203.0.113.1 matches the peer exactly",
 					Proposal: "aes256gcm16-prfsha256-x25519", Established: now.Add(-75 * time.Minute), RekeyAt: now.Add(2*time.Hour + 10*time.Second),
 					Children: []gateway.ChildSAStatus{{

@@ -218,8 +218,7 @@ func (h *Host) carryOut(e ike.Effect) {
 	case ike.Keepalive:
 		h.transmit(e.Path, []byte{natt.KeepaliveByte}, nil)
 	case ike.Dial:
-		conn := e.Conn
-		h.w.After(0, func() { h.Give(h.resolve(conn)) })
+		h.w.After(0, func() { h.Give(h.resolve(e)) })
 	case ike.Install:
 		h.w.watch.installs(h, e)
 		h.table.install(e)
@@ -244,9 +243,9 @@ func (h *Host) carryOut(e ike.Effect) {
 }
 
 // resolve finds the path to a peer. There is no name service: only literal addresses are found.
-func (h *Host) resolve(c *ike.Connection) ike.Resolved {
-	remote, err := netip.ParseAddr(c.RemoteHost)
-	return ike.Resolved{Conn: c.Name, Err: err, Path: natt.Path{
+func (h *Host) resolve(d ike.Dial) ike.Resolved {
+	remote, err := netip.ParseAddr(d.Host)
+	return ike.Resolved{Conn: d.Conn.Name, Err: err, Path: natt.Path{
 		Local: netip.AddrPortFrom(h.Addr, natt.Port), Remote: netip.AddrPortFrom(remote, natt.Port),
 	}}
 }
