@@ -36,6 +36,9 @@ type control struct {
 	mtus     map[netip.Addr]int // of the way to a peer, as far as is known
 	answers  []ike.Input        // to effects, for when the others are carried out
 
+	installed []uint32     // inbound SPIs that were installed by the current input
+	overtaken *inboundLoop // opens what came for them before
+
 	order    []*connection // of the configuration
 	conns    map[string]*connection
 	refused  []Failure // of peers that belong to no connection, the latest last
@@ -72,6 +75,7 @@ func newControl(g *Gateway, e *edges, h *guard, mtu int) *control {
 		Retransmit: g.cfg.Retransmit, TokenSecret: g.tokenSecret,
 		LogKeys: g.options.ikeKeys != nil,
 	})
+	c.overtaken = newInboundLoop(c.datapath, nil, true, e.writer(0, c.counters))
 	c.policies = newPolicies(c.datapath, g.cfg.Connections, g.cfg.Shunts...)
 	c.shunts = g.cfg.Shunts
 	c.configure(g.cfg.Connections)
@@ -149,6 +153,7 @@ func (c *control) handle(in ike.Input) {
 	if policies, changed := c.policies.publish(); changed {
 		c.guard.report(c.guard.protect(policies))
 	}
+	c.openEarly()
 	c.leases.save(time.Now())
 	c.tellWatches()
 }
@@ -171,11 +176,18 @@ func (l lender) AllocSPI() (uint32, bool) {
 	if _, err := io.ReadFull(l.c.options.rand, b[:]); err != nil {
 		return 0, false
 	}
-	return l.c.slots.Alloc(binary.BigEndian.Uint32(b[:]))
+	spi, ok := l.c.slots.Alloc(binary.BigEndian.Uint32(b[:]))
+	if ok {
+		l.c.early.expect(spi)
+	}
+	return spi, ok
 }
 
 // FreeSPI takes an SPI back.
-func (l lender) FreeSPI(spi uint32) { l.c.slots.Free(spi) }
+func (l lender) FreeSPI(spi uint32) {
+	l.c.early.take(spi, l.c.now())
+	l.c.slots.Free(spi)
+}
 
 // Received counts the packets that authenticated under an inbound SPI.
 func (l lender) Received(spi uint32) uint64 {

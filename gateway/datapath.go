@@ -22,6 +22,7 @@ type datapath struct {
 	// inbound finds an SA by the lower bits of its SPI, as esp.Slots gives them out.
 	inbound [1 << slotBits]atomic.Pointer[inboundSA]
 
+	early    early
 	mail     *mailbox
 	counters *counters
 	start    time.Time // of the datapath's clock

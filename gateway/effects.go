@@ -113,6 +113,7 @@ func (c *control) install(in ike.Install) {
 		}
 		ch.in.path.Store(&in.Path)
 		c.place(in.SPI).Store(ch.in)
+		c.installed = append(c.installed, in.SPI)
 	} else {
 		ch.out = &outboundSA{
 			esp:  esp.NewOutbound(esp.OutboundConfig{SPI: in.SPI, Cipher: cipher, ESN: in.ESN, Limits: limits}),

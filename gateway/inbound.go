@@ -53,9 +53,14 @@ func (f *inboundLoop) run() {
 		}
 		failures = 0
 		f.receive(&d)
-		f.out.flush()
-		f.whole.reset() // nothing refers to it any more
+		f.finish()
 	}
+}
+
+// finish writes what is kept back; nothing refers to the buffers any more.
+func (f *inboundLoop) finish() {
+	f.out.flush()
+	f.whole.reset()
 }
 
 // receive sorts the datagrams of a train.
@@ -85,6 +90,12 @@ func (f *inboundLoop) open(d *udp.Datagrams, i int, path natt.Path) int {
 		end++
 	}
 	sa := f.inboundSA(spi)
+	if sa == nil {
+		if i = f.holdEarly(d, i, end, path); i == end {
+			return end
+		}
+		sa = f.inboundSA(spi) // it may have been installed meanwhile
+	}
 	if sa == nil {
 		f.counters.dropN(DropUnknownSPI, end-i)
 		f.strayed(spi, path, len(d.At(i)))
