@@ -231,6 +231,9 @@ func (sa *ikeSA) reauthenticateIn(wait time.Duration) {
 
 // attemptFailed counts an attempt of ours that did not lead to an IKE SA.
 func (sa *ikeSA) attemptFailed(text string) {
+	if sa.origin.detour.isTaken() {
+		sa.end.keeperOf(sa.conn).refrain()
+	}
 	if old := sa.renews; old != nil {
 		sa.partRenewal()
 		old.renewalFailed(text)

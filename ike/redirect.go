@@ -52,6 +52,15 @@ func (k *keeper) takesRedirects(way detour) bool {
 	return k.conn.FollowRedirects && k.conn.RemoteHost != "" && (way.isTaken() || len(k.redirects) < maxRedirects)
 }
 
+// refrain counts a way that led nowhere as all the redirects that are followed in a period, so that whom we call next has to serve us instead of
+// sending us there again.
+func (k *keeper) refrain() {
+	k.forgetRedirects()
+	for len(k.redirects) < maxRedirects {
+		k.redirects = append(k.redirects, k.end.now)
+	}
+}
+
 // forgetRedirects leaves those that count against the limit.
 func (k *keeper) forgetRedirects() {
 	k.redirects = slices.DeleteFunc(k.redirects, func(at time.Time) bool { return k.end.now.Sub(at) >= redirectPeriod })
@@ -80,7 +89,10 @@ func (k *keeper) judge(sa *ikeSA, g wire.Gateway) (text, remedy string) {
 	if g.Name != "" {
 		return "", "" // its address is looked at when it is known
 	}
-	return k.refuses(g.Addr, by)
+	if text, remedy = k.refuses(g.Addr, by); text != "" {
+		k.refrain()
+	}
+	return text, remedy
 }
 
 // refuses says why we do not go to an address; the text is empty if we do.
@@ -128,6 +140,9 @@ func (k *keeper) arrive(r *redirect, res *Resolved) (done bool) {
 		if text, remedy := k.refuses(res.Path.Remote.Addr(), r.detour.by); text != "" {
 			res.Err = errors.New(join(text+"; "+remedy, text))
 		}
+	}
+	if res.Err != nil {
+		k.refrain()
 	}
 	if r.renews == nil {
 		return false

@@ -456,3 +456,24 @@ func TestRedirectEntry(t *testing.T) {
 		t.Error("another secret")
 	}
 }
+
+// TestRedirectNowhere: when the gateway that we were sent to does not serve us, the configured one is called next, and not told that we can be
+// redirected: or it would send us there for as long as the other one is down.
+func TestRedirectNowhere(t *testing.T) {
+	for name, to := range map[string]string{"silent": gatewayC, "unknown": "nowhere.example.org", "not allowed": "127.0.0.1"} {
+		s := newScript(t, followed)
+		s.give(Initiate{Conn: "c"})
+		s.wantCall(gatewayA)
+		s.deflect(redirectTo(to, s.nonceI))
+		if to == gatewayC {
+			s.wantCall(gatewayC)
+			s.pass(15 * time.Second)
+			s.sends = nil
+		}
+		s.pass(2 * time.Second)
+		c := s.wantCall(gatewayA)
+		if c.notify(wire.REDIRECT_SUPPORTED) != nil || c.notify(wire.REDIRECTED_FROM) != nil {
+			t.Errorf("%s: then calls with %v", name, c.notifies)
+		}
+	}
+}
