@@ -112,7 +112,7 @@ func TestRedirectInit(t *testing.T) {
 			s.theirFirst = s.sends[0].Data
 			m, _ := wire.Parse(s.theirFirst)
 			c, _ := collect(m.Payloads)
-			if n := c.notify(wire.REDIRECTED_FROM); n == nil || string(n.Data) != string(redirectedFrom(gatewayA)) {
+			if n := c.notify(wire.REDIRECTED_FROM); n == nil || n.Protocol != 0 || len(n.SPI) != 0 || string(n.Data) != string(redirectedFrom(gatewayA)) {
 				t.Errorf("REDIRECTED_FROM is %+v", n)
 			}
 			if c.notify(wire.REDIRECT_SUPPORTED) != nil {

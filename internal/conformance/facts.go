@@ -1,7 +1,7 @@
 package conformance
 
 // order is how the document treats the RFCs.
-var order = []string{"7296", "3948", "7383", "4555", "6290", "6023"}
+var order = []string{"7296", "3948", "7383", "4555", "6290", "6023", "5685"}
 
 // facts are the key words of each RFC: a section on a line.
 var facts = map[string]string{
@@ -148,5 +148,18 @@ A.1 MUST
 	"6023": `
 3 MUST MAY MUST_NOT MUST MUST MUST_NOT MUST MUST_NOT SHOULD
 4 MUST MUST MUST
+`,
+	"5685": `
+3 MUST MUST_NOT MUST MUST MUST MAY MUST MUST_NOT
+4 MUST MAY
+5 MUST MUST_NOT SHOULD MAY
+6 MUST MUST SHOULD MUST MUST MAY MUST MUST MUST MUST_NOT
+7 SHOULD
+8 MAY MUST_NOT MAY MUST_NOT
+9.1 MUST MUST
+9.2 MUST MUST MUST MUST MUST_NOT
+9.3 MUST MUST
+11 MUST_NOT
+12 MUST
 `,
 }
