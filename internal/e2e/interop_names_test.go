@@ -228,7 +228,7 @@ func readConfiguration(t *testing.T, wire *Capture, from *Culvert) {
 	told := map[string]string{"internal_ip4_dns": "10.103.0.53", "internal_ip6_dns": "fd00:103::53",
 		"internal_ip4_subnet_ip": "10.103.0.0", "internal_ip4_subnet_netmask": "255.255.255.0"}
 	const attr = "isakmp.cfg.attr."
-	fields := []string{"isakmp.exchangetype", "isakmp.cfg.type", attr + "type"}
+	fields := []string{"isakmp.exchangetype", "isakmp.typepayload", "isakmp.cfg.type", attr + "type"}
 	for name := range lent {
 		fields = append(fields, attr+name)
 	}
@@ -276,6 +276,11 @@ func readConfiguration(t *testing.T, wire *Capture, from *Culvert) {
 			}
 		default:
 			t.Errorf("packet %d has configuration payloads %v", f.Number, kind)
+		}
+		const payloadSA, payloadCP = "33", "47"
+		payloads := f.Fields["isakmp.typepayload"]
+		if cp, sa := slices.Index(payloads, payloadCP), slices.Index(payloads, payloadSA); cp < 0 || sa < cp {
+			t.Errorf("packet %d has CP as payload %d of the list, and SA as %d: %v", f.Number, cp, sa, payloads)
 		}
 		if exchange := f.Fields["isakmp.exchangetype"]; !slices.Equal(exchange, []string{"35"}) {
 			t.Errorf("packet %d is of exchange %v", f.Number, exchange)
