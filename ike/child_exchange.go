@@ -279,12 +279,12 @@ func (x *childExchange) request(sa *ikeSA) ([]wire.Payload, bool) {
 }
 
 // needed reports whether what was wanted when the exchange joined the queue is still missing, and configured: what the keeper replaces
-// is not rekeyed.
+// is not rekeyed, nor is what lost against its twin.
 func (x *childExchange) needed(sa *ikeSA) bool {
 	k := sa.end.keeperOf(sa.conn)
 	switch {
 	case x.old != nil:
-		return !x.old.gone && !x.old.deleting && !x.old.isReplaced() && !x.old.outdated
+		return !x.old.gone && !x.old.deleting && !x.old.isReplaced() && !x.old.outdated && !x.old.redundant
 	case k.keptOf(x.cfg) == nil || k.isHeld(x.cfg):
 		return false
 	case x.instead != nil:
@@ -429,7 +429,7 @@ func (x *childExchange) settle(sa *ikeSA, child *childSA, keys childKeys) {
 		return
 	}
 	// Theirs may have been rekeyed since; it is judged by the nonces of the collision.
-	if x.theirs != nil && !x.theirs.latest().gone && bytes.Compare(child.nonceMin, x.theirs.nonceMin) < 0 {
+	if x.theirs != nil && x.theirs.latest().counts() && bytes.Compare(child.nonceMin, x.theirs.nonceMin) < 0 {
 		sa.newChild(child, keys, true, true)
 		child.redundant = true
 		child.closeWith("the peer's successor stays")
@@ -443,6 +443,10 @@ func (x *childExchange) settle(sa *ikeSA, child *childSA, keys childKeys) {
 	child.event(ChildRekeyed, child.traffic(), "")
 	x.old.closeWith("it was replaced")
 }
+
+// counts reports whether a child of the peer's making may have won against ours: it is there, or it was closed by us, in which case
+// the peer still waits for us to close ours if that lost. A peer that closes its own stays with ours.
+func (c *childSA) counts() bool { return !c.gone || c.deleting }
 
 // refused takes an error in the answer.
 func (x *childExchange) refused(sa *ikeSA, r *wire.Notify) {

@@ -316,6 +316,59 @@ func TestSuccessorClosedEarly(t *testing.T) {
 	s.want("asks for the child again", wire.CREATE_CHILD_SA, false)
 }
 
+// crossed establishes a child with a window of two requests, which both ends rekey: ours is under way, and the peer's, with this nonce, has
+// been granted. It returns the number of ours and the peer's SPI of the old child.
+func crossed(t *testing.T, nonce []byte) (s *script, ours uint32, old []byte) {
+	t.Helper()
+	s = called(t, withWindow(2, 0))
+	s.request(wire.INFORMATIONAL, windowOf(2))
+	s.want("answers", wire.INFORMATIONAL, true)
+	s.give(Rekey{Conn: "c", Child: "net"})
+	h, _ := s.want("rekeys", wire.CREATE_CHILD_SA, false)
+	old = s.childIn
+	theirs := s.newChild(suite.CURVE25519)
+	theirs[1] = &wire.Nonce{Data: nonce}
+	s.request(wire.CREATE_CHILD_SA, append([]wire.Payload{&wire.Notify{Protocol: suite.ESP, SPI: old, Kind: wire.REKEY_SA}}, theirs...)...)
+	s.want("grants the peer's", wire.CREATE_CHILD_SA, true)
+	return s, h.MessageID, old
+}
+
+// TestWinnerClosed: our successor loses against the peer's (RFC 7296 2.8.1), which we have closed by order before we know that. The peer
+// has our successor, and waits for us to close it; what is wanted since is asked for anew.
+func TestWinnerClosed(t *testing.T) {
+	s, ours, old := crossed(t, bytes.Repeat([]byte{255}, nonceLen))
+	s.request(wire.INFORMATIONAL, &wire.Delete{Protocol: suite.ESP, SPIs: [][]byte{old}})
+	s.want("answers", wire.INFORMATIONAL, true)
+	s.give(Terminate{Conn: "c", Child: "net"})
+	h, _ := s.want("closes the peer's", wire.INFORMATIONAL, false)
+	s.answer(wire.INFORMATIONAL, h.MessageID)
+	s.give(Initiate{Conn: "c", Child: "net"})
+	s.answer(wire.CREATE_CHILD_SA, ours, s.grant(make([]byte, nonceLen))...)
+	h, c := s.want("closes its own", wire.INFORMATIONAL, false)
+	if len(c.deletes) != 1 {
+		t.Fatalf("%d Deletes", len(c.deletes))
+	}
+	s.answer(wire.INFORMATIONAL, h.MessageID)
+	s.pass(2 * backoffMin)
+	if _, c := s.want("asks anew", wire.CREATE_CHILD_SA, false); c.notify(wire.REKEY_SA) != nil {
+		t.Error("as a rekeying")
+	}
+}
+
+// TestLoserNotRekeyed: the peer's successor was to be rekeyed when the peer has time (RFC 7296 2.25), and loses against ours meanwhile
+// (2.8.1). It is the peer's to close, and not rekeyed.
+func TestLoserNotRekeyed(t *testing.T) {
+	s, ours, _ := crossed(t, make([]byte, nonceLen))
+	s.give(Rekey{Conn: "c", Child: "net"})
+	h, _ := s.want("rekeys the peer's", wire.CREATE_CHILD_SA, false)
+	s.answer(wire.CREATE_CHILD_SA, h.MessageID, notifyOf(wire.TEMPORARY_FAILURE)...)
+	s.answer(wire.CREATE_CHILD_SA, ours, s.grant(bytes.Repeat([]byte{255}, nonceLen))...)
+	h, _ = s.want("closes the old one", wire.INFORMATIONAL, false)
+	s.answer(wire.INFORMATIONAL, h.MessageID)
+	s.pass(3 * retryAfter)
+	s.wantIdle("it lost")
+}
+
 // TestTwinRekeyed: both ends ask for a child, the peer's loses, and we are rekeying it when we learn that (RFC 7296 2.3, 2.8.1). What
 // comes of the rekeying is closed too.
 func TestTwinRekeyed(t *testing.T) {
