@@ -206,7 +206,7 @@ func ports(c *ike.Connection) any { return fmt.Sprint(c.LocalPort, " ", c.Remote
 
 func remote(c *ike.Connection) any { return fmt.Sprintf("%s %v", c.RemoteHost, c.RemoteAddrs) }
 
-// Cases: ikev2-algo-esn-09-replay-zero.
+// Cases: SGW.I.1.1.10.4; ikev2-algo-esn-09-replay-zero.
 func TestRefused(t *testing.T) {
 	for _, test := range []struct{ keys, child, want string }{
 		{"version = 1", "", "f:2:11: version: Culvert speaks IKEv2 only"},
@@ -325,7 +325,7 @@ connections {
 	}
 }
 
-// Cases: BUG-21; SGW.I.1.1.10.4; VPNGW FIA_PSK_EXT.3.
+// Cases: BUG-21; VPNGW FIA_PSK_EXT.3.
 func TestAccepted(t *testing.T) {
 	for _, test := range []struct{ keys, child, want string }{
 		{"encap = yes\nmobike = no\nfragmentation = yes\npull = yes\nmediation = no\nsend_cert = never\nif_id_in = 0", "", ""},

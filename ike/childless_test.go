@@ -24,6 +24,8 @@ func (s *script) takeCallAnnouncing() {
 
 // TestChildlessCall: a caller leaves the child away if it is to and the responder has announced that it takes that, and not otherwise
 // (RFC 6023 3); one that insists gives up, and says why.
+//
+// Cases: childless.
 func TestChildlessCall(t *testing.T) {
 	for _, c := range []struct {
 		how       Childless
@@ -118,6 +120,8 @@ func TestChildlessAddress(t *testing.T) {
 // TestChildlessAnswer: a responder announces that it takes IKE_AUTH without a child, with protocol 1 and no SPI (RFC 6023 3, 4), takes
 // it, and answers it without one; and with one if it was asked for one. With `never` it does neither, and refuses it; with `force` it
 // refuses one with a child.
+//
+// Cases: childless.
 func TestChildlessAnswer(t *testing.T) {
 	for _, how := range []Childless{ChildlessAllow, ChildlessPrefer, ChildlessForce, ChildlessNever} {
 		for _, child := range []bool{false, true} {
@@ -188,6 +192,8 @@ func TestChildlessBesideNever(t *testing.T) {
 
 // TestChildlessRefused: the answer INVALID_SYNTAX to IKE_AUTH ends the IKE SA at the peer, though its AUTH stands beside (RFC 7296 2.21.2):
 // so does a peer that wants no child in IKE_AUTH.
+//
+// Cases: childless.
 func TestChildlessRefused(t *testing.T) {
 	s := newScript(t, func(c *Config) { c.Connections[0].Children[0].StartAction = Start })
 	s.takeCallAnnouncing()

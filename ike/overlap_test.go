@@ -242,6 +242,8 @@ func TestChildNotFoundYet(t *testing.T) {
 
 // TestChildNotFoundThen: as before, and the peer has its child when its answer, which it repeats, arrives at last. The child stays: the
 // peer uses it. Asked again, the peer knows what it says.
+//
+// Cases: BUG-25.
 func TestChildNotFoundThen(t *testing.T) {
 	s := called(t, nil)
 	rekey := &wire.Notify{Protocol: suite.ESP, SPI: s.childIn, Kind: wire.REKEY_SA}

@@ -10,6 +10,8 @@ import (
 
 // TestInteropChildless: IKE SAs that are set up without a child (RFC 6023), from either side, as `childless` of both says. Such a
 // child has a key exchange of its own, and one of IKE_AUTH has none.
+//
+// Cases: childless.
 func TestInteropChildless(t *testing.T) {
 	t.Parallel()
 	for _, cast := range casts {

@@ -80,6 +80,8 @@ func (p *lossyPath) account(before [4]int, ping PingResult) tally {
 // Two strongSwans lose more: if the answer to a rekeying is lost, the end that gave it may rekey the child that it made by it, is told
 // CHILD_SA_NOT_FOUND, and destroys the child that the other end will use as soon as it has asked again. We answer TEMPORARY_FAILURE
 // while an answer may be under way that tells of the child, and told CHILD_SA_NOT_FOUND we keep the child (RFC 7296 2.25).
+//
+// Cases: BUG-25.
 func TestRobustRekeyStorm(t *testing.T) {
 	t.Parallel()
 	lasting := 25 * time.Second

@@ -10,6 +10,8 @@ import (
 
 // TestChildless: whatever each side says of IKE SAs that are set up without a child (RFC 6023), the children come up, or the two cannot
 // agree, because one side insists and the other refuses.
+//
+// Cases: childless.
 func TestChildless(t *testing.T) {
 	words := []string{"allow", "prefer", "force", "never"}
 	for caller := range ike.ChildlessNever + 1 {

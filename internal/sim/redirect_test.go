@@ -98,6 +98,8 @@ func TestRedirect(t *testing.T) {
 
 // TestRedirectLoop: two gateways send their clients to each other. The first one, which is not told after a few redirects that this client can be
 // redirected, serves it (RFC 5685 3, 7).
+//
+// Cases: ikev2-redirect-03-*-loop.
 func TestRedirectLoop(t *testing.T) {
 	s, c := redirected(t, 1)
 	s.balance(s.b, addrC)
