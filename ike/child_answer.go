@@ -40,8 +40,9 @@ func (sa *ikeSA) answerNewChild(c *content) []wire.Payload {
 
 // answerRekeyChild answers CREATE_CHILD_SA with REKEY_SA (RFC 7296 1.3.3).
 func (sa *ikeSA) answerRekeyChild(c *content, old *childSA) []wire.Payload {
-	if old.deleting || old.isReplaced() || old.outdated && sa.end.keeperOf(sa.conn).isNegotiating(sa, old.cfg) {
-		// We are trying to close it, or are about to (RFC 7296 2.25.1).
+	k := sa.end.keeperOf(sa.conn)
+	if old.deleting || old.isReplaced() || old.outdated && (k.isNegotiating(sa, old.cfg) || k.placeOf(old) != nil) {
+		// We are trying to close it, or are about to: what takes its place is on its way, or there (RFC 7296 2.25.1).
 		return notifyOf(wire.TEMPORARY_FAILURE)
 	}
 	payloads, child := sa.answerChild(c, []*Child{old.cfg}, old)

@@ -313,7 +313,9 @@ func (k *keeper) isDone(sa *ikeSA) bool {
 		switch {
 		case c.gone || c.deleting:
 			return false
-		case kept == nil || kept.held || k.placeOf(c) != nil:
+		case kept == nil || kept.held:
+		case k.placeOf(c) != nil:
+			return false // it is closed first, when what is on its way has arrived
 		case !anew || k.conn.RemoteHost == "" || (kept.keep || kept.once) && kept.attempts == 0:
 			return false
 		}
