@@ -7,6 +7,7 @@ import (
 
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/natt"
+	"github.com/culvert-vpn/culvert/suite"
 )
 
 // reconfigure loads another configuration.
@@ -167,10 +168,18 @@ func TestReconfigureSettles(t *testing.T) {
 	if c.notify(wire.REKEY_SA) != nil {
 		t.Error("it is rekeyed")
 	}
+	old := s.childIn
 	s.childIn = []byte{0, 0, 9, s.childIn[3] + 1}
 	s.answer(wire.CREATE_CHILD_SA, h.MessageID, s.grant(make([]byte, nonceLen))...)
 	if n := s.installs(); n != 4 {
 		t.Errorf("%d halves are installed, want 4: %v", n, s.texts())
+	}
+	halves := s.installs()
+	rekey := &wire.Notify{Protocol: suite.ESP, SPI: old, Kind: wire.REKEY_SA}
+	s.request(wire.CREATE_CHILD_SA, append([]wire.Payload{rekey}, s.newChild(suite.CURVE25519)...)...)
+	s.wantNotify("does not let the peer rekey what it is about to close", wire.CREATE_CHILD_SA, wire.TEMPORARY_FAILURE)
+	if s.installs() != halves {
+		t.Error("there is another one")
 	}
 	s.pass(settleTime - 1)
 	s.wantIdle("deletes the old one while packets are on their way")
