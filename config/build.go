@@ -65,6 +65,7 @@ func build(root *section, exposed map[string]fs.FileMode, r *report) *Config {
 		b.addSecrets(s)
 	}
 	b.addCharon(top.section("charon"))
+	b.addCulvert(top.section("culvert"))
 	if s := top.section("pools"); s != nil {
 		b.addPools(s)
 	}

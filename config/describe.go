@@ -30,6 +30,9 @@ func (c *Config) Describe(w io.Writer) error {
 	for _, s := range c.SecretEntries {
 		fmt.Fprintf(t, "secret %s\tof %s\n", s.Name, ownerNames(s.Owners))
 	}
+	if c.NoOffload != 0 {
+		fmt.Fprintf(t, "no offload\t%v\n", c.NoOffload)
+	}
 	return t.Flush()
 }
 

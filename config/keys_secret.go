@@ -5,6 +5,7 @@ var rootSubs = []sub{
 	{name: "connections"},
 	{name: "secrets"},
 	{name: "charon"},
+	{name: "culvert"},
 	{name: "pools"},
 	{name: "authorities", ignored: noCerts},
 }

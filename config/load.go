@@ -11,6 +11,7 @@ import (
 
 	"github.com/culvert-vpn/culvert/ident"
 	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/offload"
 	"github.com/culvert-vpn/culvert/psk"
 )
 
@@ -22,6 +23,8 @@ type Config struct {
 	Shunts []Shunt
 	// Retransmit is the schedule of unanswered requests to peers whose connection has no other.
 	Retransmit ike.Retransmit
+	// NoOffload are the fast paths to do without.
+	NoOffload offload.Set
 	// Pools in the order of the files.
 	Pools []*ike.Pool
 	// Secrets holds the pre-shared keys.

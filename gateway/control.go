@@ -11,6 +11,7 @@ import (
 	"github.com/culvert-vpn/culvert/esp"
 	"github.com/culvert-vpn/culvert/ike"
 	"github.com/culvert-vpn/culvert/natt"
+	"github.com/culvert-vpn/culvert/offload"
 )
 
 // control is the state of the control loop. One goroutine owns it.
@@ -39,15 +40,16 @@ type control struct {
 	installed []uint32     // inbound SPIs that were installed by the current input
 	overtaken *inboundLoop // opens what came for them before
 
-	order    []*connection // of the configuration
-	conns    map[string]*connection
-	refused  []Failure // of peers that belong to no connection, the latest last
-	ikeDrops map[string]uint64
-	news     []ike.Event // of the current input, for the watches
-	watches  map[*watch]bool
-	began    time.Time
-	shunts   []config.Shunt
-	changes  []ike.Change // of the last reload
+	order     []*connection // of the configuration
+	conns     map[string]*connection
+	refused   []Failure // of peers that belong to no connection, the latest last
+	ikeDrops  map[string]uint64
+	news      []ike.Event // of the current input, for the watches
+	watches   map[*watch]bool
+	began     time.Time
+	shunts    []config.Shunt
+	noOffload offload.Set  // of the configuration at the start
+	changes   []ike.Change // of the last reload
 }
 
 // newControl makes the state of a gateway that has no SA yet.
@@ -56,17 +58,18 @@ func newControl(g *Gateway, e *edges, h *guard, mtu int) *control {
 	c := &control{
 		datapath: &datapath{mail: newMailbox(&g.counters), counters: &g.counters, start: now, deviceMTU: mtu},
 		options:  &g.options, requests: g.requests, edges: e, guard: h,
-		clock:    newClock(g.options.uptime),
-		log:      &eventLog{log: g.options.log},
-		keys:     keyLog{ike: g.options.ikeKeys, esp: g.options.espKeys},
-		slots:    esp.NewSlots(1 << slotBits),
-		children: make(map[uint32]*child),
-		routes:   make(map[natt.Path]*route),
-		mtus:     make(map[netip.Addr]int),
-		conns:    make(map[string]*connection),
-		ikeDrops: make(map[string]uint64),
-		watches:  make(map[*watch]bool),
-		began:    now,
+		clock:     newClock(g.options.uptime),
+		log:       &eventLog{log: g.options.log},
+		keys:      keyLog{ike: g.options.ikeKeys, esp: g.options.espKeys},
+		slots:     esp.NewSlots(1 << slotBits),
+		children:  make(map[uint32]*child),
+		routes:    make(map[natt.Path]*route),
+		mtus:      make(map[netip.Addr]int),
+		conns:     make(map[string]*connection),
+		ikeDrops:  make(map[string]uint64),
+		watches:   make(map[*watch]bool),
+		began:     now,
+		noOffload: g.cfg.NoOffload,
 	}
 	c.inner = newInner(g.options.host)
 	c.leases = openLeases(g.cfg.Pools, g.options.state, g.options.log)

@@ -11,6 +11,7 @@ import (
 	"github.com/culvert-vpn/culvert/esp"
 	"github.com/culvert-vpn/culvert/ike"
 	"github.com/culvert-vpn/culvert/natt"
+	"github.com/culvert-vpn/culvert/offload"
 	"github.com/culvert-vpn/culvert/suite"
 	"github.com/culvert-vpn/culvert/tun"
 	"github.com/culvert-vpn/culvert/udp"
@@ -21,13 +22,13 @@ type edges struct {
 	device  tun.Device // nil if the queues were brought
 	name    string     // of the device, if it is known
 	queues  []tun.Queue
-	offload bool // superpackets may be written
+	without offload.Set // fast paths that are off
 	conns   Conns
 }
 
 // open makes the edges that were not brought.
 func (o *options) open(mtu int) (*edges, error) {
-	e := &edges{queues: o.queues, name: o.deviceName, offload: !o.withoutOffload}
+	e := &edges{queues: o.queues, name: o.deviceName, without: o.without}
 	if o.conns != nil {
 		e.conns = *o.conns
 	} else if err := e.listen(o); err != nil {
@@ -36,16 +37,26 @@ func (o *options) open(mtu int) (*edges, error) {
 	}
 	if e.queues == nil {
 		device, err := tun.Open(tun.Options{
-			Name: o.name(), MTU: mtu, Queues: o.deviceQueues, Offload: !o.withoutOffload, Portable: o.portable,
+			Name: o.name(), MTU: mtu, Queues: o.queueCount(), Offload: true, Without: o.without, Portable: o.portable,
 		})
 		if err != nil {
 			e.close()
 			return nil, err
 		}
 		e.device, e.name, e.queues = device, device.Name(), device.Queues()
-		e.offload = e.offload && !o.portable && runtime.GOOS == "linux"
+		if o.portable || runtime.GOOS != "linux" {
+			e.without |= offload.Coalesce // superpackets need the virtio-net header
+		}
 	}
 	return e, nil
+}
+
+// queueCount is how many queues the device is to have.
+func (o *options) queueCount() int {
+	if o.without.Has(offload.Queues) {
+		return 1
+	}
+	return o.deviceQueues
 }
 
 // name is what the device is to be called. macOS names its devices itself.
@@ -58,7 +69,7 @@ func (o *options) name() string {
 
 // listen opens the sockets of both families. A host without IPv6 does without.
 func (e *edges) listen(o *options) error {
-	opts := udp.Options{}
+	opts := udp.Options{Without: o.without}
 	if o.host != nil {
 		opts.Mark = Mark
 	}
@@ -103,7 +114,7 @@ func (e *edges) conn(p natt.Path) udp.Conn {
 
 // writer is for the i-th socket of its kind; the queues are dealt out evenly.
 func (e *edges) writer(i int, c *counters) *writer {
-	return &writer{queue: e.queues[i%len(e.queues)], counters: c, merge: e.offload}
+	return &writer{queue: e.queues[i%len(e.queues)], counters: c, merge: !e.without.Has(offload.Coalesce)}
 }
 
 // close closes all of it, and thereby ends the forwarders.

@@ -49,6 +49,7 @@ var ErrStopped = errors.New("the gateway has ended")
 // borrows the secrets until then; see Reload. Nothing is opened before Run.
 func New(cfg config.Config, opts ...Option) (*Gateway, error) {
 	g := &Gateway{cfg: cfg, options: defaults(), requests: make(chan func(*control)), stopped: make(chan struct{})}
+	g.options.without = cfg.NoOffload
 	for _, o := range opts {
 		o(&g.options)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/offload"
 	"github.com/culvert-vpn/culvert/tun"
 	"github.com/culvert-vpn/culvert/udp"
 )
@@ -20,21 +21,21 @@ import (
 type Option func(*options)
 
 type options struct {
-	log            *slog.Logger
-	rand           io.Reader
-	host           Host
-	queues         []tun.Queue
-	conns          *Conns
-	deviceName     string
-	deviceQueues   int
-	portable       bool
-	withoutOffload bool
-	ikeKeys        io.Writer
-	espKeys        io.Writer
-	events         func(ike.Event)
-	ready          func()
-	control        string
-	reload         func(context.Context) (Reloaded, error)
+	log          *slog.Logger
+	rand         io.Reader
+	host         Host
+	queues       []tun.Queue
+	conns        *Conns
+	deviceName   string
+	deviceQueues int
+	portable     bool
+	without      offload.Set
+	ikeKeys      io.Writer
+	espKeys      io.Writer
+	events       func(ike.Event)
+	ready        func()
+	control      string
+	reload       func(context.Context) (Reloaded, error)
 	// uptime is the time since some moment, which goes on while the host is suspended.
 	uptime func() time.Duration
 	// lookup asks the DNS; nil: as usual.
@@ -67,7 +68,7 @@ type Conns struct {
 func WithLogger(l *slog.Logger) Option { return func(o *options) { o.log = l } }
 
 // WithTUN brings the queues on which packets to be protected come in and unprotected ones go out, as superpackets too
-// unless WithoutOffload is given. The gateway closes them in the end. Without it the gateway makes a TUN device. With a
+// unless WithoutOffload has Coalesce in it. The gateway closes them in the end. Without it the gateway makes a TUN device. With a
 // Host, WithDevice must say which device the queues belong to.
 func WithTUN(queues ...tun.Queue) Option { return func(o *options) { o.queues = queues } }
 
@@ -105,8 +106,9 @@ func WithDevice(name string, queues int) Option {
 // WithPortableTUN uses the plain TUN device that every platform has.
 func WithPortableTUN() Option { return func(o *options) { o.portable = true } }
 
-// WithoutOffload exchanges single packets with the TUN device, where superpackets would be possible.
-func WithoutOffload() Option { return func(o *options) { o.withoutOffload = true } }
+// WithoutOffload does without these fast paths, beside those that the configuration switches off. The packets are the same
+// without them.
+func WithoutOffload(off offload.Set) Option { return func(o *options) { o.without |= off } }
 
 // WithReload has f called when a client of the control protocol wants the configuration loaded again. f is expected to read it
 // and to call Gateway.Reload.

@@ -75,6 +75,9 @@ func (c *control) reload(cfg config.Config) (Reloaded, error) {
 	if mtu < c.deviceMTU {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("the TUN device keeps its MTU of %d, which is too large for the algorithms of this configuration: restart to make it %d", c.deviceMTU, mtu))
 	}
+	if off := cfg.NoOffload; off != c.noOffload {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("no_offload = %v has no effect before the daemon is restarted", off))
+	}
 	return r, nil
 }
 

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/songgao/water"
+
+	"github.com/culvert-vpn/culvert/offload"
 )
 
 // portable is a device with one plain queue, which is the file of github.com/songgao/water.
@@ -51,6 +53,8 @@ func (d *portable) Name() string    { return d.file.Name() }
 func (d *portable) Index() int      { return d.index }
 func (d *portable) MTU() int        { return int(d.mtu.Load()) }
 func (d *portable) Queues() []Queue { return []Queue{&d.queue} }
+
+func (d *portable) Offloads() offload.Set { return 0 }
 
 func (d *portable) SetMTU(bytes int) error {
 	if err := checkMTU(bytes); err != nil {

@@ -10,6 +10,8 @@ package tun
 import (
 	"errors"
 	"fmt"
+
+	"github.com/culvert-vpn/culvert/offload"
 )
 
 // Queue is one queue of a device.
@@ -40,6 +42,8 @@ type Device interface {
 	// MTU is the biggest packet in bytes, as set when opened or by SetMTU.
 	MTU() int
 	SetMTU(bytes int) error
+	// Offloads are the fast paths of reading that the kernel has agreed to: of TSO and USO.
+	Offloads() offload.Set
 	// Queues returns the queues, at least one; the slice is the device's.
 	Queues() []Queue
 	Close() error
@@ -53,6 +57,9 @@ type Options struct {
 	// Offload asks the kernel for superpackets and for packets whose checksum is still to be completed (Linux without
 	// Portable; elsewhere it changes nothing). Without it every packet read is plain and complete.
 	Offload bool
+	// Without are fast paths that Offload does not ask for: TSO and USO mean something here. Without both it asks for
+	// nothing.
+	Without offload.Set
 	// Portable selects the plain queue of github.com/songgao/water on Linux too: one queue, no offload.
 	Portable bool
 }

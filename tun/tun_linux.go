@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/culvert-vpn/culvert/offload"
 )
 
 const (
@@ -21,6 +23,7 @@ type device struct {
 	mtu    atomic.Int64
 	ctl    control
 	queues []Queue
+	fast   offload.Set
 	closed atomic.Bool
 }
 
@@ -30,8 +33,11 @@ func openNative(o Options) (Device, error) {
 		return nil, err
 	}
 	d := &device{name: o.Name, ctl: ctl}
+	if o.Offload {
+		d.fast = (offload.TSO | offload.USO) &^ o.Without
+	}
 	for range o.Queues {
-		q, name, err := openQueue(d.name, o.Queues > 1, o.Offload)
+		q, name, err := openQueue(d.name, o.Queues > 1, &d.fast)
 		if err != nil {
 			d.Close()
 			return nil, err
@@ -49,8 +55,9 @@ func openNative(o Options) (Device, error) {
 	return d, nil
 }
 
-// openQueue attaches one more file to the device called name, making the device if it is not there.
-func openQueue(name string, multi, offload bool) (Queue, string, error) {
+// openQueue attaches one more file to the device called name, making the device if it is not there. Of the fast paths in
+// fast those remain that the kernel has.
+func openQueue(name string, multi bool, fast *offload.Set) (Queue, string, error) {
 	fd, err := unix.Open(cloneDevice, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, "", openError(name, err)
@@ -65,7 +72,7 @@ func openQueue(name string, multi, offload bool) (Queue, string, error) {
 		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
 	}
 	if err == nil {
-		err = setOffload(fd, offload)
+		err = setOffload(fd, fast)
 	}
 	if err != nil {
 		unix.Close(fd)
@@ -88,23 +95,33 @@ const (
 	offloadUSO6     = 0x40
 )
 
-// setOffload tells the kernel what Read copes with; without offload it segments and completes every packet itself.
-func setOffload(fd int, offload bool) error {
-	if !offload {
-		return unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, 0)
-	}
-	const tcp = offloadChecksum | offloadTSO4 | offloadTSO6
-	err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp|offloadUSO4|offloadUSO6)
-	if errors.Is(err, unix.EINVAL) { // a kernel before 6.2 knows no UDP segmentation here
-		err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp)
+// setOffload tells the kernel what Read copes with; without any of it the kernel segments and completes every packet
+// itself. A kernel before 6.2 knows no UDP segmentation here: then there is none in fast afterwards.
+func setOffload(fd int, fast *offload.Set) error {
+	err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, offloadFlags(*fast))
+	if errors.Is(err, unix.EINVAL) && fast.Has(offload.USO) {
+		*fast &^= offload.USO
+		err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, offloadFlags(*fast))
 	}
 	return err
+}
+
+func offloadFlags(fast offload.Set) (flags int) {
+	if fast.Has(offload.TSO) {
+		flags |= offloadChecksum | offloadTSO4 | offloadTSO6
+	}
+	if fast.Has(offload.USO) {
+		flags |= offloadChecksum | offloadUSO4 | offloadUSO6
+	}
+	return flags
 }
 
 func (d *device) Name() string    { return d.name }
 func (d *device) Index() int      { return d.index }
 func (d *device) MTU() int        { return int(d.mtu.Load()) }
 func (d *device) Queues() []Queue { return d.queues }
+
+func (d *device) Offloads() offload.Set { return d.fast }
 
 func (d *device) SetMTU(bytes int) error {
 	if err := checkMTU(bytes); err != nil {

@@ -11,6 +11,8 @@ package udp
 import (
 	"errors"
 	"net/netip"
+
+	"github.com/culvert-vpn/culvert/offload"
 )
 
 // Datagrams is a train: datagrams of one flow, laid one behind the other in Buf, each Stride bytes long except for the
@@ -81,6 +83,8 @@ type Options struct {
 	SendBuffer int    // bytes; 0: DefaultBuffer. Without CAP_NET_ADMIN the kernel caps it at net.core.wmem_max
 	// ReusePort lets several sockets of this user share the port; the kernel keeps one flow on one socket (Linux).
 	ReusePort bool
+	// Without are fast paths that the socket does without: Segment, GRO and Batch mean something here.
+	Without offload.Set
 	// Portable selects the plain socket on Linux too: no trains, no source address, no TOS.
 	Portable bool
 }

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/culvert-vpn/culvert/offload"
 )
 
 const nativeSocket = true
@@ -20,6 +22,7 @@ type conn struct {
 	local netip.AddrPort
 	v6    bool
 	gso   atomic.Bool // UDP_SEGMENT works: so far as is known
+	facts Facts       // but for Segment, which gso says
 
 	control controlBuf // of the goroutine that reads
 	scratch sync.Pool  // *controlBuf, of those that write
@@ -69,11 +72,13 @@ func (c *conn) setUp(fd int, o Options) error {
 			return fmt.Errorf("marking the daemon's own packets needs CAP_NET_ADMIN: %w", err)
 		}
 	}
-	setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, o.RecvBuffer)
-	setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, o.SendBuffer)
+	c.facts.Recv = setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, o.RecvBuffer)
+	c.facts.Send = setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, o.SendBuffer)
 	// A kernel without them takes and gives one datagram at a time.
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1)
-	c.gso.Store(unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 0) == nil)
+	if !o.Without.Has(offload.GRO) && unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil {
+		c.facts.Offloads |= offload.GRO
+	}
+	c.gso.Store(!o.Without.Has(offload.Segment) && unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 0) == nil)
 	return nil
 }
 
@@ -84,10 +89,24 @@ type sockopt struct {
 
 // setBuffer asks for a buffer beyond the limit for all, and if that is not permitted up to it. A kernel that gives less
 // drops more in a burst, no more than that.
-func setBuffer(fd, force, limited, bytes int) {
+func setBuffer(fd, force, limited, bytes int) Buffer {
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, bytes) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, limited, bytes)
 	}
+	granted, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, limited)
+	if err != nil {
+		granted = 0
+	}
+	return Buffer{Asked: bytes, Granted: granted / 2} // the kernel doubles it for its own bookkeeping, see socket(7)
+}
+
+// Facts are what the kernel has given.
+func (c *conn) Facts() Facts {
+	f := c.facts
+	if c.gso.Load() {
+		f.Offloads |= offload.Segment
+	}
+	return f
 }
 
 func (c *conn) Read(buf []byte) (Datagrams, error) {

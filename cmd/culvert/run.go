@@ -16,6 +16,7 @@ import (
 
 	"github.com/culvert-vpn/culvert/config"
 	"github.com/culvert-vpn/culvert/gateway"
+	"github.com/culvert-vpn/culvert/offload"
 )
 
 // runFlags are the options of the daemon. Its policy is in the configuration alone.
@@ -24,7 +25,7 @@ type runFlags struct {
 	state           string
 	device          string
 	portable        bool
-	withoutOffload  bool
+	noOffload       string
 	keyLog          string
 	log             logFlags
 }
@@ -49,7 +50,8 @@ Under systemd it says when it is ready (Type=notify) and serves the watchdog.`,
 	set.StringVar(&flags.state, "state", defaultState, "`directory` for what outlives the daemon; empty for none")
 	set.StringVar(&flags.device, "tun", "", "`name` of the TUN device (default culvert0, or the next number)")
 	set.BoolVar(&flags.portable, "portable-tun", false, "use the plain TUN device that every platform has")
-	set.BoolVar(&flags.withoutOffload, "no-offload", false, "exchange single packets with the TUN device: slower, for finding faults")
+	set.StringVar(&flags.noOffload, "no-offload", "", "do without fast paths: slower, for finding faults. `names` as of no_offload in the configuration, or all")
+	set.Lookup("no-offload").NoOptDefVal = "all"
 	set.StringVar(&flags.keyLog, "keylog", "", "write all keys into this `directory`, for Wireshark: who reads them reads the traffic")
 	flags.log.register(set)
 	return cmd
@@ -115,12 +117,13 @@ func advice(conf *config.Config) []string {
 // options are those of the gateway; closeAll closes what was opened for them.
 func (f *runFlags) options(log *slog.Logger) (list []gateway.Option, closeAll func(), err error) {
 	closeAll = func() {}
-	list = []gateway.Option{gateway.WithLogger(log), gateway.WithDevice(f.device, 1), gateway.WithControl(f.control), gateway.WithState(f.state)}
+	off, err := offload.Parse(f.noOffload)
+	if err != nil {
+		return nil, closeAll, fmt.Errorf("--no-offload: %w", err)
+	}
+	list = []gateway.Option{gateway.WithLogger(log), gateway.WithDevice(f.device, 1), gateway.WithControl(f.control), gateway.WithState(f.state), gateway.WithoutOffload(off)}
 	if f.portable {
 		list = append(list, gateway.WithPortableTUN())
-	}
-	if f.withoutOffload {
-		list = append(list, gateway.WithoutOffload())
 	}
 	host, err := gateway.NewHost()
 	switch {

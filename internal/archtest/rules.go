@@ -13,6 +13,7 @@ var imports = map[string]string{
 	"ident":         "",
 	"suite":         "",
 	"natt":          "",
+	"offload":       "",
 	"ts":            "internal/inet",
 	"pool":          "ident",
 	"psk":           "ident suite",
@@ -21,29 +22,29 @@ var imports = map[string]string{
 	"esp":           "internal/inet suite",
 
 	// These touch the world.
-	"tun":      "internal/inet",
-	"udp":      "",
+	"tun":      "internal/inet offload",
+	"udp":      "offload",
 	"resolved": "",
-	"config":   "ident ike psk suite ts",
-	"gateway":  "config esp ident ike ike/wire internal/inet natt pool psk resolved suite ts tun udp",
-	"cmd/...":  "config esp gateway ident ike ike/wire internal/demo internal/inet natt pool psk resolved suite ts tun udp",
+	"config":   "ident ike offload psk suite ts",
+	"gateway":  "config esp ident ike ike/wire internal/inet natt offload pool psk resolved suite ts tun udp",
+	"cmd/...":  "config esp gateway ident ike ike/wire internal/demo internal/inet natt offload pool psk resolved suite ts tun udp",
 
 	// These test, measure and serve the work on the project.
-	"tun/tuntest":           "tun",
+	"tun/tuntest":           "offload tun",
 	"udp/udptest":           "udp",
 	"resolved/resolvedtest": "",
-	"bench":                 "config esp gateway ident ike ike/wire internal/inet natt pool psk resolved suite ts tun udp",
+	"bench":                 "config esp gateway ident ike ike/wire internal/inet natt offload pool psk resolved suite ts tun udp",
 	"internal/sim":          "ident ike ike/wire internal/inet natt pool psk suite ts",
 	"internal/lab":          "",
 	"internal/demo":         "config gateway ident ike internal/lab natt suite ts",
-	"internal/e2e":          "config esp gateway ident ike ike/wire internal/inet internal/lab natt pool psk resolved suite ts tun udp",
+	"internal/e2e":          "config esp gateway ident ike ike/wire internal/inet internal/lab natt offload pool psk resolved suite ts tun udp",
 	"internal/archtest":     "",
 	"internal/conformance":  "",
 	"internal/testsum":      "",
 }
 
 // deciding are the packages that take time, randomness and bytes and return values, and do nothing else.
-var deciding = words("ident psk ts suite natt pool ike/wire ike esp internal/inet")
+var deciding = words("ident psk ts suite natt offload pool ike/wire ike esp internal/inet")
 
 // forTests may be imported by tests, by each other and by the programs that exercise the whole, but by nothing
 // that runs in the daemon.

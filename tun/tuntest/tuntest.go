@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/culvert-vpn/culvert/offload"
 	"github.com/culvert-vpn/culvert/tun"
 )
 
@@ -52,6 +53,9 @@ func (d *Device) SetMTU(bytes int) error {
 	d.mtu = bytes
 	return nil
 }
+
+// Offloads are those that Send can make use of.
+func (d *Device) Offloads() offload.Set { return offload.TSO | offload.USO }
 
 // Queue returns queue i, with the host's side of it.
 func (d *Device) Queue(i int) *Queue { return d.queues[i] }
