@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
-	"slices"
 	"syscall"
 
 	"github.com/culvert-vpn/culvert/esp"
@@ -22,13 +21,14 @@ type edges struct {
 	device  tun.Device // nil if the queues were brought
 	name    string     // of the device, if it is known
 	queues  []tun.Queue
-	without offload.Set // fast paths that are off
+	ordered offload.Set // fast paths that are off by order
+	without offload.Set // fast paths that are off, be it for want of a host that has them
 	conns   Conns
 }
 
 // open makes the edges that were not brought.
 func (o *options) open(mtu int) (*edges, error) {
-	e := &edges{queues: o.queues, name: o.deviceName, without: o.without}
+	e := &edges{queues: o.queues, name: o.deviceName, ordered: o.without, without: o.without}
 	if o.conns != nil {
 		e.conns = *o.conns
 	} else if err := e.listen(o); err != nil {
@@ -119,7 +119,7 @@ func (e *edges) writer(i int, c *counters) *writer {
 
 // close closes all of it, and thereby ends the forwarders.
 func (e *edges) close() {
-	for _, c := range slices.Concat(e.conns.IKE, e.conns.NATT) {
+	for _, c := range e.sockets() {
 		_ = c.Close()
 	}
 	if e.device != nil {

@@ -122,6 +122,7 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 	server.start(running, &goroutines)
 	defer halt() // first, so that nobody waits for the control loop any more
 	broken := c.start(running, &goroutines)
+	edges.announce(g.options.log)
 	if g.options.ready != nil {
 		g.options.ready()
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/culvert-vpn/culvert/config"
 	"github.com/culvert-vpn/culvert/ike"
 	"github.com/culvert-vpn/culvert/internal/inet"
+	"github.com/culvert-vpn/culvert/offload"
 	"github.com/culvert-vpn/culvert/tun"
 	"github.com/culvert-vpn/culvert/tun/tuntest"
 	"github.com/culvert-vpn/culvert/udp"
@@ -153,7 +155,7 @@ func start(t *testing.T, net *udptest.Network, addr netip.Addr, conf string, opt
 	opts = append([]Option{
 		WithTUN(s.queue), WithDevice("tun-test", 1),
 		WithConns(Conns{IKE: []udp.Conn{listen(500)}, NATT: []udp.Conn{listen(4500)}}),
-		withTestClock(nil),
+		withTestClock(nil), WithoutOffload(switchedOff(t)),
 		WithEvents(func(ev ike.Event) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -169,6 +171,16 @@ func start(t *testing.T, net *udptest.Network, addr netip.Addr, conf string, opt
 	go func() { s.done <- s.g.Run(ctx) }()
 	t.Cleanup(s.stop)
 	return s
+}
+
+// switchedOff are the fast paths that the environment has every test do without.
+func switchedOff(t *testing.T) offload.Set {
+	t.Helper()
+	off, err := offload.Parse(os.Getenv("CULVERT_TEST_NO_OFFLOAD"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return off
 }
 
 // withTestClock has the gateway live by the time of the test, and by how long the host slept, if that is given.

@@ -15,8 +15,14 @@ type Status struct {
 	Time    time.Time `json:"time"`
 	Started time.Time `json:"started,omitzero"`
 	// Device is the name of the TUN device, as far as the gateway knows it; MTU the longest packet it takes.
-	Device      string             `json:"device,omitempty"`
-	MTU         int                `json:"mtu,omitempty"`
+	Device string `json:"device,omitempty"`
+	MTU    int    `json:"mtu,omitempty"`
+	// Offloads are all fast paths there are; Queues is the number of queues of the TUN device.
+	Offloads []OffloadStatus `json:"offloads,omitempty"`
+	Queues   int             `json:"queues,omitempty"`
+	Sockets  []SocketStatus  `json:"sockets,omitempty"`
+	// Shortages say what the host has not granted, and what to change.
+	Shortages   []string           `json:"shortages,omitempty"`
 	Connections []ConnectionStatus `json:"connections"`
 	// Shunts are the policies without a tunnel.
 	Shunts []ShuntStatus `json:"shunts,omitempty"`
@@ -187,6 +193,7 @@ func (c *control) status() Status {
 		Refused: slices.Clone(c.refused), Drops: c.counters.byReason(), IKEDrops: maps.Clone(c.ikeDrops),
 		KeepalivesIn: c.counters.keepalivesIn.Load(), KeepalivesOut: c.counters.keepalivesOut.Load(),
 		ECNUnused: c.counters.ecnUnused.Load(), SPIs: c.slots.InUse(),
+		Offloads: c.edges.offloadStatus(), Queues: len(c.edges.queues), Sockets: c.edges.socketStatus(), Shortages: c.edges.shortages(),
 	}
 	index := make(map[string]int)
 	for i, conn := range c.order {

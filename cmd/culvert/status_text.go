@@ -54,6 +54,7 @@ func (t *statusText) gateway(s *gateway.Status) {
 	if s.Device != "" {
 		t.row("device", "%s, MTU %d", s.Device, s.MTU)
 	}
+	t.offloads(s)
 	up := 0
 	for _, c := range s.Connections {
 		if c.Up {
@@ -76,6 +77,31 @@ func (t *statusText) gateway(s *gateway.Status) {
 	}
 	t.drops("packets dropped", s.Drops)
 	t.drops("IKE dropped", s.IKEDrops)
+}
+
+// offloads tells which fast paths are in use, and why others are not.
+func (t *statusText) offloads(s *gateway.Status) {
+	names := map[string][]string{}
+	for _, o := range s.Offloads {
+		names[o.State] = append(names[o.State], o.Name)
+	}
+	var lines []string
+	for _, state := range []struct{ name, words string }{
+		{"on", ""}, {"off", "off by order: "}, {"missing", "not on this host: "}, {"unknown", "not known: "},
+	} {
+		if list := names[state.name]; len(list) > 0 {
+			lines = append(lines, state.words+strings.Join(list, ", "))
+		}
+	}
+	if len(lines) > 0 {
+		t.row("fast paths", "%s", strings.Join(lines, "\n"))
+	}
+	if s.Queues > 1 {
+		t.row("queues", "%d", s.Queues)
+	}
+	for _, text := range s.Shortages {
+		t.row("SHORTAGE", "%s", text)
+	}
 }
 
 // drops are counters by reason, the largest first; there is no row without any.

@@ -22,6 +22,9 @@ type Program struct {
 // NewProgram prepares a culvert daemon with the text of its configuration and further flags for `culvert run`.
 func NewProgram(h *Host, conf string, flags ...string) *Program {
 	h.net.t.Helper()
+	if off := os.Getenv("CULVERT_TEST_NO_OFFLOAD"); off != "" {
+		flags = append([]string{"--no-offload=" + off}, flags...) // what the scenario says itself comes last and counts
+	}
 	p := &Program{host: h, dir: filepath.Join(h.net.dir, h.Name), flags: flags}
 	Must(h.net.t, os.MkdirAll(p.dir, 0o755), p.Configure(conf))
 	return p

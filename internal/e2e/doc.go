@@ -31,5 +31,6 @@
 //	CULVERT_CACHE          directory of the unpacked tools; default .cache/peers in the repository
 //	CULVERT_DEBIAN_MIRROR  where packages come from; default http://deb.debian.org
 //	CULVERT_E2E_KEEP       directory in which captures, logs and configurations of every scenario are kept
+//	CULVERT_TEST_NO_OFFLOAD  fast paths that every daemon does without, as `culvert run --no-offload`
 //	CI                     "true": a scenario that cannot run is a failure and not a skip
 package e2e
