@@ -13,8 +13,11 @@ TESTSUM = go run ./internal/testsum $(if $(filter true,$(CI)),-strict) -optional
 RUN =
 BENCH = .
 FUZZTIME = 5m
+BENCHFLAGS =
+# Where strongSwan is installed: the tree that the scenarios with real peers have fetched, or else this machine's.
+STRONGSWAN = $(firstword $(wildcard .cache/peers/*/root))
 
-.PHONY: build demo test check fmt vet staticcheck tidy arch race cross e2e e2e-long soak fuzz bench clean
+.PHONY: build demo test check fmt vet staticcheck tidy arch race cross e2e e2e-long soak fuzz bench bench-programs bench-compare clean
 
 build:
 	go build -trimpath -o bin/culvert ./cmd/culvert
@@ -67,6 +70,15 @@ fuzz:
 
 bench:
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+# The programs that bench-compare compares with: the pipeline without cipher, and wireguard-go of the version in its module.
+bench-programs: build
+	go build -trimpath -tags culvert_bench_nocipher -o bin/bench/culvert-nocipher ./cmd/culvert
+	cd bench/compare/wireguard && go build -trimpath -o $(CURDIR)/bin/bench/wireguard-go golang.zx2c4.com/wireguard
+
+# Tunnels side by side, as root, about ten minutes: BENCHFLAGS="--case tcp1,udp64 --rounds 3" is quicker. See culvert bench --help.
+bench-compare: bench-programs
+	bin/culvert bench --strongswan-root "$(STRONGSWAN)" $(BENCHFLAGS)
 
 clean:
 	rm -rf bin artifacts

@@ -7,7 +7,6 @@ import (
 	"github.com/culvert-vpn/culvert/esp"
 	"github.com/culvert-vpn/culvert/ike"
 	"github.com/culvert-vpn/culvert/natt"
-	"github.com/culvert-vpn/culvert/suite"
 	"github.com/culvert-vpn/culvert/udp"
 )
 
@@ -87,7 +86,7 @@ func (c *control) install(in ike.Install) {
 	if err := c.keys.espSA(in); err != nil {
 		c.log.error("the keys of a Child SA could not be logged", err)
 	}
-	cipher, err := suite.NewCipher(in.Encr, in.Integ, in.EncKey, in.IntegKey)
+	cipher, err := cipherOf(in)
 	if err != nil {
 		c.log.error("a Child SA cannot be installed", err)
 		c.mail.tell(ike.Expiring{SPI: in.Pair, Hard: true})

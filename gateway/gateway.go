@@ -84,6 +84,9 @@ func unambiguous(conns []*ike.Connection) error {
 	return nil
 }
 
+// NoCipher is what a build for measurements, which protects no traffic, logs when it starts.
+const NoCipher = "this build is for measurements only: it sends all traffic in clear"
+
 // shutdownGrace is how long peers have to answer our good-bye.
 const shutdownGrace = 3 * time.Second
 
@@ -120,6 +123,9 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	server.start(running, &goroutines)
+	if !protects {
+		g.options.log.Warn(NoCipher)
+	}
 	defer halt() // first, so that nobody waits for the control loop any more
 	broken := c.start(running, &goroutines)
 	edges.announce(g.options.log)

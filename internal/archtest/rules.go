@@ -27,13 +27,15 @@ var imports = map[string]string{
 	"resolved": "",
 	"config":   "ident ike offload psk suite ts",
 	"gateway":  "config esp ident ike ike/wire internal/inet natt offload pool psk resolved suite ts tun udp",
-	"cmd/...":  "config esp gateway ident ike ike/wire internal/demo internal/inet natt offload pool psk resolved suite ts tun udp",
+	"cmd/...":  "bench/compare config esp gateway ident ike ike/wire internal/demo internal/inet natt offload pool psk resolved suite ts tun udp",
 
 	// These test, measure and serve the work on the project.
 	"tun/tuntest":           "offload tun",
 	"udp/udptest":           "udp",
 	"resolved/resolvedtest": "",
 	"bench":                 "config esp gateway ident ike ike/wire internal/inet natt offload pool psk resolved suite ts tun udp",
+	"bench/load":            "",
+	"bench/compare":         "bench/load gateway internal/lab",
 	"internal/sim":          "ident ike ike/wire internal/inet natt pool psk suite ts",
 	"internal/lab":          "",
 	"internal/demo":         "config gateway ident ike internal/lab natt suite ts",
@@ -69,7 +71,7 @@ var clocks = words("Now Since Until After AfterFunc NewTimer NewTicker Tick Slee
 var printers = words("Print Printf Println")
 
 // starters are the packages that may start goroutines outside of their tests; the daemon's are all in gateway.
-var starters = words("gateway cmd/... internal/e2e internal/lab tun/tuntest udp/udptest resolved/resolvedtest bench")
+var starters = words("gateway cmd/... internal/e2e internal/lab tun/tuntest udp/udptest resolved/resolvedtest bench/...")
 
 // maxLines is how long a file outside of tests may be.
 const maxLines = 600

@@ -14,9 +14,9 @@ func Run(ctx context.Context, o Options) error {
 	if err := lab.Usable(); err != nil {
 		return fmt.Errorf("the demo cannot run: %w; try: sudo culvert demo", err)
 	}
-	s := &stage{ctx: ctx}
+	s := lab.NewStage(ctx)
 	d := &demo{Options: o, tell: &narrator{ctx: ctx, w: o.Out, live: o.Live}}
-	err := s.run(func() error { return d.play(s) })
+	err := s.Run(func() error { return d.play(ctx, s) })
 	if ctx.Err() != nil {
 		return errors.New("the demo was interrupted; nothing is left behind")
 	}
@@ -32,10 +32,10 @@ type demo struct {
 }
 
 // play tells the story from the beginning to the end.
-func (d *demo) play(s *stage) error {
+func (d *demo) play(ctx context.Context, s *lab.Stage) error {
 	d.tell.say("%s", intro)
 	err := d.tell.step("build the network out of namespaces", func() (string, error) {
-		return "six machines: two hosts, two gateways, a NAT, the internet", s.try(func() { d.net = newNetwork(s) })
+		return "six machines: two hosts, two gateways, a NAT, the internet", s.Try(func() { d.net = newNetwork(s) })
 	})
 	if err != nil {
 		return ErrUnexpected
@@ -54,7 +54,7 @@ func (d *demo) play(s *stage) error {
 		{"2 of 2: gateway A calls, from outside, with the same configurations", d.a},
 	} {
 		d.tell.say("\nRun %s", run.title)
-		if err := d.run(s.ctx, run.caller); err != nil {
+		if err := d.run(ctx, run.caller); err != nil {
 			return ErrUnexpected // it has been told
 		}
 	}

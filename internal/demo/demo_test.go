@@ -51,23 +51,6 @@ func TestNarrator(t *testing.T) {
 	}
 }
 
-func TestStage(t *testing.T) {
-	var order []string
-	s := &stage{ctx: t.Context()}
-	err := s.run(func() error {
-		s.Cleanup(func() { order = append(order, "first") })
-		s.Cleanup(func() { order = append(order, "second") })
-		if err := s.try(func() { s.Fatalf("caught %d", 1) }); err == nil || err.Error() != "caught 1" {
-			t.Errorf("try returns %v", err)
-		}
-		s.Fatalf("the end")
-		return nil
-	})
-	if err == nil || err.Error() != "the end" || strings.Join(order, " ") != "second first" {
-		t.Errorf("%v, %v", err, order)
-	}
-}
-
 func TestLogTail(t *testing.T) {
 	var l logTail
 	for i := range 1000 {

@@ -1,0 +1,182 @@
+package compare
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/culvert-vpn/culvert/bench/load"
+)
+
+const mega = 1 << 20
+
+// streams opens TCP connections each way.
+func (e *session) streams(c tcpCase) (list []*load.Streams, err error) {
+	for _, way := range []struct {
+		from, to *site
+		n        int
+	}{{e.a, e.b, c.out}, {e.b, e.a, c.in}} {
+		if way.n == 0 {
+			continue
+		}
+		s, err := load.StartTCP(way.from.end(), way.to.end(), way.n)
+		if err != nil {
+			return list, errors.Join(err, e.alive())
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+func stopAll(list []*load.Streams) (err error) {
+	for _, s := range list {
+		err = errors.Join(err, s.Stop())
+	}
+	return err
+}
+
+func bytesOf(list []*load.Streams) (n uint64) {
+	for _, s := range list {
+		n += s.Bytes()
+	}
+	return n
+}
+
+func (r *run) tcp(e *session, c tcpCase) (values map[Metric]float64, err error) {
+	err = e.through(func() (uint64, error) {
+		streams, err := e.streams(c)
+		if err == nil {
+			time.Sleep(r.Warmup)
+			var arrived uint64
+			var s spent
+			s, err = e.measure(func() {
+				before := bytesOf(streams)
+				time.Sleep(r.Window)
+				arrived = bytesOf(streams) - before
+			})
+			if err == nil && arrived == 0 {
+				err = errors.New("nothing arrived")
+			}
+			gigabytes := float64(arrived) / 1e9
+			values = map[Metric]float64{
+				Throughput: gigabytes * 8 / s.seconds, CPU: s.daemons / gigabytes, CPULoad: s.generator / gigabytes, RSS: s.peak / mega,
+			}
+		}
+		err = errors.Join(err, stopAll(streams))
+		return bytesOf(streams), err
+	})
+	return values, err
+}
+
+// udp floods first. Then it sends at a rate that rises from well below to well above what arrived of the flood: with the
+// processors not busy with sending what is lost, more may arrive.
+func (r *run) udp(e *session, c udpCase) (values map[Metric]float64, err error) {
+	if c.size+28 > e.mtu {
+		return nil, nil // it would be measured in fragments
+	}
+	err = e.through(func() (uint64, error) {
+		d, err := load.StartUDP(e.a.end(), e.b.end(), load.Shape{Size: c.size, Segments: c.segments}, 0)
+		if err != nil {
+			return 0, err
+		}
+		time.Sleep(r.Warmup)
+		var arrived, late uint64
+		s, err := e.measure(func() {
+			arrivedBefore, lateBefore := d.Arrived(), d.Late()
+			time.Sleep(r.Window)
+			arrived, late = d.Arrived()-arrivedBefore, d.Late()-lateBefore
+		})
+		if err == nil && arrived == 0 {
+			err = errors.New("nothing arrived")
+		}
+		if err != nil {
+			d.Stop()
+			return 0, err
+		}
+		flood := float64(arrived) / s.seconds
+		values = map[Metric]float64{
+			Flood: flood, Best: max(flood, r.bestRate(d, flood)), Late: float64(late) / float64(arrived),
+			CPUPacket: s.daemons * 1e6 / float64(arrived), RSS: s.peak / mega,
+		}
+		d.Stop()
+		return d.Arrived() * uint64(c.size), e.alive()
+	})
+	return values, err
+}
+
+// bestRate raises the rate from a half of what arrives of a flood until what arrives does not rise any more.
+func (r *run) bestRate(d *load.Datagrams, flood float64) (best float64) {
+	const steps, first, last = 12, 0.6, 5.0
+	step := r.Window / steps
+	rate, factor := flood*first, 1.2115 // first*factor^(steps-1) = last
+	for range steps {
+		d.SetRate(uint64(rate))
+		time.Sleep(step / 4) // what was sent before
+		before, begin := d.Arrived(), time.Now()
+		time.Sleep(step * 3 / 4)
+		best = max(best, float64(d.Arrived()-before)/time.Since(begin).Seconds())
+		rate *= factor
+	}
+	return best
+}
+
+func (r *run) rtt(e *session, c rttCase) (values map[Metric]float64, err error) {
+	streams, err := e.streams(tcpCase{out: c.streams})
+	defer func() { err = errors.Join(err, stopAll(streams)) }()
+	if err != nil {
+		return nil, err
+	}
+	echoer, err := load.NewEchoer(e.a.end(), e.b.end())
+	if err != nil {
+		return nil, err
+	}
+	defer echoer.Close()
+	const interval = time.Millisecond
+	echoer.Measure(interval, r.Warmup/2)
+	times := echoer.Measure(interval, r.Window)
+	if err := e.alive(); err != nil {
+		return nil, err
+	}
+	if len(times.Trips) == 0 {
+		return nil, fmt.Errorf("none of %d echoes came back", times.Lost)
+	}
+	return map[Metric]float64{
+		P50: micro(times.Quantile(0.5)), P99: micro(times.Quantile(0.99)),
+		LostShare: float64(times.Lost) / float64(times.Lost+len(times.Trips)),
+	}, nil
+}
+
+func micro(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+
+// setup has the tunnel made anew until the time is over, and at least once.
+func (r *run) setup(e *session) (map[Metric]float64, error) {
+	if e.kind == rawLink {
+		return nil, nil
+	}
+	echoer, err := load.NewEchoer(e.a.end(), e.b.end())
+	if err != nil {
+		return nil, err
+	}
+	defer echoer.Close()
+	var times []time.Duration
+	s, err := e.measure(func() {
+		const pause = 25 * time.Millisecond // wireguard-go takes no second handshake within 20 ms
+		for end := time.Now().Add(r.Window / 2); err == nil && (len(times) == 0 || time.Now().Before(end)); {
+			begin := time.Now()
+			if err = e.renew(r.ctx); err == nil {
+				err = e.answered(r.ctx, echoer)
+				times = append(times, time.Since(begin))
+			}
+			time.Sleep(pause)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(times)
+	return map[Metric]float64{
+		Setup:    float64(times[len(times)/2]) / float64(time.Millisecond),
+		CPUSetup: s.daemons * 1e3 / float64(len(times)),
+	}, nil
+}

@@ -1,0 +1,14 @@
+// The program that Culvert is compared with, in a module of its own: nothing of it gets into Culvert.
+module github.com/culvert-vpn/culvert/bench/compare/wireguard
+
+go 1.26.0
+
+tool golang.zx2c4.com/wireguard
+
+require (
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/net v0.61.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.zx2c4.com/wintun v0.0.0-20230126152724-0fa3db229ce2 // indirect
+	golang.zx2c4.com/wireguard v0.0.0-20260522210424-ecfc5a8d5446 // indirect
+)
