@@ -73,7 +73,7 @@ func mergeable(b []byte, p *ts.Packet) bool {
 	if p.Protocol != inet.ProtoTCP || p.HeaderLen != header || p.TotalLen != len(b) || len(b) < header+tcpMinimum {
 		return false
 	}
-	if header == ip4Header && binary.BigEndian.Uint16(b[6:])&0x3fff != 0 { // more fragments, or an offset
+	if header == ip4Header && binary.BigEndian.Uint16(b[6:])&^0x4000 != 0 { // anything but DF
 		return false
 	}
 	tcp := b[header:]
@@ -104,7 +104,7 @@ func (w *writer) follows(b []byte, p *ts.Packet) bool {
 	if w.header == ip4Header {
 		id := binary.BigEndian.Uint16(a[4:]) + uint16(len(w.more)) + 1
 		if !bytes.Equal(a[:2], b[:2]) || !bytes.Equal(a[6:10], b[6:10]) || !bytes.Equal(a[12:20], b[12:20]) ||
-			b[6]&0x40 == 0 && binary.BigEndian.Uint16(b[4:]) != id { // without DF the identification has a meaning
+			binary.BigEndian.Uint16(b[4:]) != id {
 			return false
 		}
 	} else if !bytes.Equal(a[:4], b[:4]) || !bytes.Equal(a[6:ip6Header], b[6:ip6Header]) {

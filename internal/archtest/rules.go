@@ -30,19 +30,20 @@ var imports = map[string]string{
 	"cmd/...":  "bench/compare config esp gateway ident ike ike/wire internal/demo internal/inet natt offload pool psk resolved suite ts tun udp",
 
 	// These test, measure and serve the work on the project.
-	"tun/tuntest":           "offload tun",
-	"udp/udptest":           "udp",
-	"resolved/resolvedtest": "",
-	"bench":                 "config esp gateway ident ike ike/wire internal/inet natt offload pool psk resolved suite ts tun udp",
-	"bench/load":            "",
-	"bench/compare":         "bench/load gateway internal/lab",
-	"internal/sim":          "ident ike ike/wire internal/inet natt pool psk suite ts",
-	"internal/lab":          "",
-	"internal/demo":         "config gateway ident ike internal/lab natt suite ts",
-	"internal/e2e":          "config esp gateway ident ike ike/wire internal/inet internal/lab natt offload pool psk resolved suite ts tun udp",
-	"internal/archtest":     "",
-	"internal/conformance":  "",
-	"internal/testsum":      "",
+	"tun/tuntest":            "offload tun",
+	"udp/udptest":            "udp",
+	"resolved/resolvedtest":  "",
+	"bench":                  "config esp gateway ident ike ike/wire internal/inet natt offload pool psk resolved suite ts tun udp",
+	"bench/load":             "",
+	"bench/compare":          "bench/load gateway internal/lab",
+	"internal/sim":           "ident ike ike/wire internal/inet natt pool psk suite ts",
+	"internal/lab":           "",
+	"internal/demo":          "config gateway ident ike internal/lab natt suite ts",
+	"internal/e2e":           "config esp gateway ident ike ike/wire internal/inet internal/lab natt offload pool psk resolved suite ts tun udp",
+	"internal/archtest":      "",
+	"internal/conformance":   "",
+	"internal/testsum":       "",
+	"internal/inet/inettest": "",
 }
 
 // deciding are the packages that take time, randomness and bytes and return values, and do nothing else.
@@ -50,7 +51,7 @@ var deciding = words("ident psk ts suite natt offload pool ike/wire ike esp inte
 
 // forTests may be imported by tests, by each other and by the programs that exercise the whole, but by nothing
 // that runs in the daemon.
-var forTests = words("tun/tuntest udp/udptest resolved/resolvedtest internal/sim internal/archtest internal/conformance internal/testsum")
+var forTests = words("tun/tuntest udp/udptest resolved/resolvedtest internal/inet/inettest internal/sim internal/archtest internal/conformance internal/testsum")
 
 // worldly are the imports a deciding package must not have. Each stands for the packages below it too, but
 // for those in harmless.
