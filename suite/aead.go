@@ -33,8 +33,8 @@ type aeadScratch struct {
 	aad   [espHeaderLen + 4]byte // SPI | 64-bit sequence number
 }
 
-// newAESGCM makes AES-GCM with an ICV of 8, 12 or 16 bytes (RFC 4106 6).
-func newAESGCM(key []byte, tagLen int) (Cipher, error) {
+// newPortableAESGCM makes AES-GCM with an ICV of 8, 12 or 16 bytes (RFC 4106 6) for any CPU.
+func newPortableAESGCM(key []byte, tagLen int) (Cipher, error) {
 	full := max(tagLen, 12) // the shortest tag of crypto/cipher
 	gcm, err := gcmOf(key[:len(key)-saltLen], full)
 	if err != nil {

@@ -11,14 +11,35 @@ import (
 // sealed is a published AEAD case in the shape of this package.
 type sealed struct{ key, salt, iv, aad, plain, ct, tag []byte }
 
-// check opens the case and seals it again. The header is the additional data whole, whatever its length; case with 12
-// bytes of it are ESP with extended sequence numbers and are opened as such too.
+// check asks the cipher of a transform; AES-GCM is also asked with its shorter tags, and as CPUs without the instructions for
+// it have it.
 func (v sealed) check(t *testing.T, encr Transform) {
 	t.Helper()
-	c, err := NewCipher(encr, Transform{}, join(v.key, v.salt), nil)
+	key := join(v.key, v.salt)
+	c, err := NewCipher(encr, Transform{}, key, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	v.checkCipher(t, c)
+	if encr.ID != ENCR_AES_GCM_16 {
+		return
+	}
+	for _, tagLen := range []int{8, 12, 16} {
+		v.tag = v.tag[:tagLen] // of 16
+		for _, newGCM := range []func([]byte, int) (Cipher, error){newAESGCM, newPortableAESGCM} {
+			c, err := newGCM(key, tagLen)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v.checkCipher(t, c)
+		}
+	}
+}
+
+// checkCipher opens the case and seals it again. The header is the additional data whole, whatever its length; cases with 12
+// bytes of it are ESP with extended sequence numbers and are opened as such too.
+func (v sealed) checkCipher(t *testing.T, c Cipher) {
+	t.Helper()
 	whole := join(v.aad, v.iv, v.ct, v.tag)
 	got, err := c.Open(bytes.Clone(whole), len(v.aad), 0, false)
 	if err != nil || !bytes.Equal(got, v.plain) {

@@ -9,17 +9,18 @@ const module = "github.com/culvert-vpn/culvert"
 // of its tests. A package without a row is an error, so that nobody adds an arrow without looking here.
 var imports = map[string]string{
 	// These decide.
-	"internal/inet": "",
-	"ident":         "",
-	"suite":         "",
-	"natt":          "",
-	"offload":       "",
-	"ts":            "internal/inet",
-	"pool":          "ident",
-	"psk":           "ident suite",
-	"ike/wire":      "ident suite ts",
-	"ike":           "ident ike/wire natt psk suite ts",
-	"esp":           "internal/inet suite",
+	"internal/inet":      "",
+	"ident":              "",
+	"suite/internal/gcm": "",
+	"suite":              "suite/internal/gcm",
+	"natt":               "",
+	"offload":            "",
+	"ts":                 "internal/inet",
+	"pool":               "ident",
+	"psk":                "ident suite",
+	"ike/wire":           "ident suite ts",
+	"ike":                "ident ike/wire natt psk suite ts",
+	"esp":                "internal/inet suite",
 
 	// These touch the world.
 	"tun":      "internal/inet offload",
@@ -47,7 +48,7 @@ var imports = map[string]string{
 }
 
 // deciding are the packages that take time, randomness and bytes and return values, and do nothing else.
-var deciding = words("ident psk ts suite natt offload pool ike/wire ike esp internal/inet")
+var deciding = words("ident psk ts suite suite/internal/gcm natt offload pool ike/wire ike esp internal/inet")
 
 // forTests may be imported by tests, by each other and by the programs that exercise the whole, but by nothing
 // that runs in the daemon.
@@ -62,7 +63,8 @@ var harmless = words("net/netip")
 
 // partly are exceptions from worldly for single names: what a deciding package may use of an import.
 var partly = map[[2]string][]string{
-	{"psk", "log/slog"}: words("Value StringValue"), // a secret that is logged must say that it is one
+	{"psk", "log/slog"}:                            words("Value StringValue"), // a secret that is logged must say that it is one
+	{"suite/internal/gcm", "golang.org/x/sys/cpu"}: words("X86"),               // which instructions there are
 }
 
 // clocks are the functions of package time that read a clock or start a timer.
