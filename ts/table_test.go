@@ -5,6 +5,7 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -163,7 +164,7 @@ func validOnly(sels []Selector) []Selector {
 // Cases: FCS_IPSEC_EXT.1.1 T2; VPNGW FPF_RUL_EXT.1.5.
 func TestTableOrder(t *testing.T) {
 	entry := func(value, priority int, local, remote string) Entry[int] {
-		return Entry[int]{mustSels(t, local), mustSels(t, remote), priority, value}
+		return Entry[int]{mustSels(t, local), mustSels(t, remote), priority, 0, value}
 	}
 	table := NewTable([]Entry[int]{
 		entry(1, 9, "10.0.0.0/8", "0.0.0.0/0"),
@@ -240,18 +241,18 @@ func TestTableThousands(t *testing.T) {
 		}
 	}
 	// However many entries there are, a lookup has few rules to try.
-	longest := func(p pieces) (n int) {
-		for i := range p.starts {
-			n = max(n, p.offsets[i+1]-p.offsets[i])
+	most := 0
+	for _, c := range packets {
+		tried := 0
+		for _, g := range held(table.v4, key(c.p.Dst)) {
+			for _, list := range held(g.locals, key(c.p.Src)) {
+				tried += 2 + 0*list.priority
+			}
 		}
-		return n
+		most = max(most, tried)
 	}
-	most := longest(table.v4.remotes)
-	for _, g := range table.v4.groups {
-		most = max(most, longest(g.locals))
-	}
-	if most > 2 {
-		t.Errorf("a lookup tries up to %d groups or rules, want 2", most)
+	if most > 4 {
+		t.Errorf("a lookup meets up to %d groups and rules, want 4", most)
 	}
 	if raceEnabled {
 		t.Skip("allocations are not counted under the race detector")
@@ -334,5 +335,72 @@ func TestRules(t *testing.T) {
 				t.Fatalf("%v: the first rule is of %d (%v), Lookup finds %d (%v)\n%v", p, first, found, want, ok, entries)
 			}
 		}
+	}
+}
+
+// held is all that is held on the way to an address.
+func held[E any](n *trie[[]E], k u128) (list []E) {
+	for ; n != nil && n.covers(k); n = n.kids[k.bit(min(n.bits, 127))] {
+		list = append(list, n.value...)
+	}
+	return list
+}
+
+// A table that came about by changes finds what one that was built finds, and the tables on the way do not change.
+func TestTableChanges(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 9))
+	selector := func() Selector {
+		a, b := randomAddr(r, false), randomAddr(r, false)
+		if b.Less(a) {
+			a, b = b, a
+		}
+		return Selector{Start: a, End: b, EndPort: anyEnd}
+	}
+	table := &Table[int]{}
+	var entries []Entry[int]
+	check := func(table *Table[int], entries []Entry[int]) {
+		for range 10 {
+			p := Packet{Src: randomAddr(r, false), Dst: randomAddr(r, false), Protocol: protoTCP}
+			want, found := slowLookup(entries, p)
+			if got, ok := table.Lookup(&p); ok != found || got != want {
+				t.Fatalf("%v -> %v: %d (%v), want %d (%v)", p.Src, p.Dst, got, ok, want, found)
+			}
+		}
+	}
+	for n := range 1000 {
+		before, were := table, slices.Clone(entries)
+		if len(entries) > 20 || len(entries) > 0 && r.IntN(3) == 0 {
+			i := r.IntN(len(entries))
+			table = table.Without(entries[i])
+			entries = slices.Delete(entries, i, i+1)
+		} else {
+			e := Entry[int]{Local: []Selector{selector(), selector()}, Remote: []Selector{selector(), selector()}, Priority: r.IntN(2), Order: int64(n), Value: n}
+			table = table.With(e)
+			entries = append(entries, e)
+		}
+		check(table, entries)
+		check(before, were)
+	}
+	for _, e := range entries {
+		table = table.Without(e)
+	}
+	if table.v4 != nil || table.v6 != nil {
+		t.Error("something is left of a table without entries")
+	}
+}
+
+// A change makes few nodes anew, however large the table is.
+func TestTableChangeIsSmall(t *testing.T) {
+	if raceEnabled {
+		t.Skip("allocations are not counted under the race detector")
+	}
+	cost := func(n int) float64 {
+		table := thousands(n)
+		a := FromPrefix(netip.MustParsePrefix("10.200.1.0/24"))
+		e := Entry[int]{Local: []Selector{a}, Remote: []Selector{a}, Order: -1}
+		return testing.AllocsPerRun(10, func() { table.With(e).Without(e) })
+	}
+	if small, large := cost(500), cost(5000); large > small+20 {
+		t.Errorf("a change of a table allocates %v times if it has 1000 entries, and %v times if it has 10000", small, large)
 	}
 }
