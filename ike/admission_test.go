@@ -169,7 +169,7 @@ func TestAdmission(t *testing.T) {
 // stateOf is what must not change: everything but the events that were told.
 func stateOf(s *script) string {
 	text := fmt.Sprint(len(s.sas), len(s.initial), s.halfOpen.all, len(s.children), len(s.held), s.installs(), s.Wishes())
-	for _, sa := range s.order {
+	for sa := range s.order.all() {
 		text += fmt.Sprint(sa.state, sa.path, sa.timers, sa.heard, sa.win.in.next, sa.win.nextID, len(sa.win.queue), len(sa.children), sa.keys != nil && sa.keys.iv > 0)
 		if sa.keys != nil {
 			text += fmt.Sprint(sa.keys.iv)

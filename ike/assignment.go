@@ -286,10 +286,19 @@ func (k *keeper) unassign() {
 		return c.keep || c.once || c.cfg.StartAction == Trap && !c.held
 	})
 	// An outdated IKE SA, which is not the current one, still carries what is sent from the address.
-	lives := slices.ContainsFunc(k.end.order, func(sa *ikeSA) bool { return sa.conn == k.conn && sa.isCurrent() })
-	if k.resting || !lives && !waits {
+	if k.resting || !waits && !k.lives() {
 		k.assign(Assignment{})
 	}
+}
+
+// lives reports whether an IKE SA is up.
+func (k *keeper) lives() bool {
+	for sa := range k.sas.all() {
+		if sa.isCurrent() {
+			return true
+		}
+	}
+	return false
 }
 
 // isInner reports whether a peer has assigned an address to us.

@@ -180,10 +180,10 @@ func TestAssignment(t *testing.T) {
 				t.Errorf("assigned is %q, want %q", got, c.want)
 			}
 			s.wantEvent("tells", Assigned, c.want, c.remedy)
-			if s.installs() != 2 || len(s.order[0].children) != 1 {
+			if s.installs() != 2 || len(s.order.at(0).children) != 1 {
 				t.Fatalf("no child: %v", s.texts())
 			}
-			if text := listText(s.order[0].children[0].local); text != "[10.9.0.5/32]" {
+			if text := listText(s.order.at(0).children[0].local); text != "[10.9.0.5/32]" {
 				t.Errorf("the child is for %s", text)
 			}
 		})
@@ -290,7 +290,7 @@ func TestAddressStays(t *testing.T) {
 		t.Errorf("asks for %v with %+v", listText(c.tsi.Selectors), c.cp)
 	}
 	s.answer(wire.CREATE_CHILD_SA, h.MessageID, notifyOf(wire.NO_ADDITIONAL_SAS)...)
-	next := s.order[0].descend(false, 0xcccc, 0xdddd, s.order[0].proposal, keyInput{nonceI: make([]byte, 32), nonceR: make([]byte, 32), shared: []byte{1}})
+	next := s.order.at(0).descend(false, 0xcccc, 0xdddd, s.order.at(0).proposal, keyInput{nonceI: make([]byte, 32), nonceR: make([]byte, 32), shared: []byte{1}})
 	if next == nil || listOf(next.origin.assigned) != "10.9.0.5" {
 		t.Errorf("the successor has %v", next.origin.assigned)
 	}
@@ -547,7 +547,7 @@ func TestLoanMoves(t *testing.T) {
 	s.call()
 	s.request(wire.IKE_AUTH, s.asks(any4)...)
 	s.want("answers", wire.IKE_AUTH, true)
-	old := s.order[0]
+	old := s.order.at(0)
 	next := old.descend(false, 0xcccc, 0xdddd, old.proposal, keyInput{nonceI: make([]byte, 32), nonceR: make([]byte, 32), shared: []byte{1}})
 	old.succeed(next)
 	old.remove()

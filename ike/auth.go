@@ -130,7 +130,7 @@ func (s *expectAuthReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 			sa.mismatch(sa.localID, c.idr.ID, signed, c.auth))
 		return
 	}
-	sa.remoteID = c.idr.ID
+	sa.identify(sa.localID, c.idr.ID)
 	sa.secret = secret
 	if s.takeRedirect(sa, c) {
 		return
@@ -244,6 +244,7 @@ func (sa *ikeSA) establish() {
 	sa.keys.wipeAuth()
 	sa.established = sa.end.now
 	sa.origin = sa.newOrigin()
+	sa.end.keeperOf(sa.conn).authenticated(sa)
 	sa.origin.reauthAt = sa.reauthTime()
 	sa.heard = sa.end.now
 	sa.scheduleLifetime()
@@ -253,14 +254,16 @@ func (sa *ikeSA) establish() {
 // otherWith is another established IKE SA between the same two identities, or nil. A peer that did not say yet who it is may be
 // any at its address.
 func (e *Endpoint) otherWith(sa *ikeSA) *ikeSA {
-	same := func(other *ikeSA) bool {
-		if sa.remoteID.IsZero() {
-			return other.path.Remote.Addr() == sa.path.Remote.Addr()
+	if sa.remoteID.IsZero() {
+		for other := range e.order.all() {
+			if other != sa && other.isCurrent() && other.localID.Equal(sa.localID) && other.path.Remote.Addr() == sa.path.Remote.Addr() {
+				return other
+			}
 		}
-		return other.remoteID.Equal(sa.remoteID)
+		return nil
 	}
-	for _, other := range e.order {
-		if other != sa && other.isCurrent() && other.localID.Equal(sa.localID) && same(other) {
+	for _, other := range sa.relatives() {
+		if other != sa && other.isCurrent() {
 			return other
 		}
 	}

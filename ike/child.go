@@ -84,6 +84,8 @@ func (sa *ikeSA) newChild(c *childSA, k childKeys, initiator, hold bool) {
 	c.watchActivity()
 	sa.children = append(sa.children, c)
 	sa.end.children[c.in] = c
+	sa.end.carried.Add(c.remote, c)
+	sa.end.keeperOf(sa.conn).carry(c)
 	sa.end.emit(in)
 	c.outbound = &out
 	if !hold && !initiator && len(c.twins()) > 0 {
@@ -258,6 +260,7 @@ func (c *childSA) drained() {
 	e := c.sa.end
 	e.emit(Remove{Dir: In, SPI: c.in, Pair: c.in})
 	delete(e.children, c.in)
+	e.carried.Remove(c.remote, c)
 	e.spent = append(e.spent, c.in)
 	e.keeperOf(c.sa.conn).changed()
 	c.sa.children = slices.DeleteFunc(c.sa.children, func(o *childSA) bool { return o == c })

@@ -303,7 +303,7 @@ func (x *childExchange) traffic(sa *ikeSA) traffic {
 		return x.part.traffic
 	case x.old == nil:
 		return k.ask(sa, x.cfg)
-	case len(k.living(x.cfg)) > 1:
+	case k.isDivided(x.cfg):
 		return x.old.carries()
 	}
 	return sa.trafficOf(x.cfg)

@@ -144,7 +144,7 @@ func TestChildlessAnswer(t *testing.T) {
 					}
 					s.wantEvent("explains", Failed, "child", "childless = ")
 					s.pass(halfOpenTime)
-					if len(s.order) != 0 {
+					if s.order.len() != 0 {
 						t.Error("the IKE SA is kept")
 					}
 					return
@@ -201,7 +201,7 @@ func TestChildlessRefused(t *testing.T) {
 	s.answer(wire.IKE_AUTH, 1, append(s.auth(s.id, s.secret), &wire.Notify{Kind: wire.INVALID_SYNTAX})...)
 	s.wantEvent("explains", Failed, "INVALID_SYNTAX", "childless")
 	s.wantIdle("there is nothing to delete")
-	if len(s.order) != 0 || len(s.held) != 0 {
+	if s.order.len() != 0 || len(s.held) != 0 {
 		t.Errorf("something is kept: %v", s.texts())
 	}
 }
@@ -209,7 +209,7 @@ func TestChildlessRefused(t *testing.T) {
 // TestChildlessReauth: the new IKE SA comes up without a child as well, gets those of the old one, and only then the old one is deleted.
 func TestChildlessReauth(t *testing.T) {
 	s := calling(t, nil)
-	s.order[0].conn.Childless = ChildlessPrefer
+	s.order.at(0).conn.Childless = ChildlessPrefer
 	old := *s
 	s.give(Reauth{Conn: "c"})
 	s.takeCallAnnouncing()

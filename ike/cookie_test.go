@@ -247,12 +247,12 @@ func TestThresholds(t *testing.T) {
 					all++
 				}
 			}
-			if free != c.free || all != c.all || s.halfOpen.all != c.all || len(s.order) != c.all {
+			if free != c.free || all != c.all || s.halfOpen.all != c.all || s.order.len() != c.all {
 				t.Errorf("%d without a cookie, %d in all, want %d and %d", free, all, c.free, c.all)
 			}
 			s.wantEvent("tells", Dropped, "too many half-open")
 			s.pass(halfOpenTime)
-			if len(s.order)+len(s.initial)+len(s.halfOpen.of)+s.halfOpen.all+len(s.sas)+len(s.agenda.entries) > 0 {
+			if s.order.len()+len(s.initial)+len(s.halfOpen.of)+s.halfOpen.all+len(s.sas)+len(s.agenda.entries) > 0 {
 				t.Error("half-open IKE SAs are kept")
 			}
 			s.deliver(s.firstMessage(0xaaaa, c.from(0), nil))
@@ -277,7 +277,7 @@ func TestRepeatsAreNotNew(t *testing.T) {
 		}
 		answer, s.sends = s.sends[0].Data, nil
 	}
-	if s.halfOpen.all != 1 || len(s.order) != 1 || s.cookies.secrets[0] != nil {
+	if s.halfOpen.all != 1 || s.order.len() != 1 || s.cookies.secrets[0] != nil {
 		t.Errorf("%d half-open IKE SAs", s.halfOpen.all)
 	}
 	// Another message under the same SPI is none of it, and not answered.
@@ -332,7 +332,7 @@ func TestRefusedStaysOnAccount(t *testing.T) {
 	s.deliver(s.firstMessage(99, honest, nil))
 	s.wantCookie("asks for a cookie")
 	s.pass(halfOpenTime)
-	if len(s.order)+s.halfOpen.all+len(s.halfOpen.of) > 0 {
+	if s.order.len()+s.halfOpen.all+len(s.halfOpen.of) > 0 {
 		t.Error("something is kept")
 	}
 }
@@ -368,8 +368,8 @@ func TestLongFirst(t *testing.T) {
 			return append(l, &wire.Vendor{Data: make([]byte, n-len(first)-4)})
 		})
 		s.deliver(first)
-		if len(first) != n || (len(s.order) == 1) != (n <= maxFirst) {
-			t.Errorf("%d bytes: %d IKE SAs", len(first), len(s.order))
+		if len(first) != n || (s.order.len() == 1) != (n <= maxFirst) {
+			t.Errorf("%d bytes: %d IKE SAs", len(first), s.order.len())
 		}
 	}
 }

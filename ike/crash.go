@@ -115,7 +115,7 @@ func (e *Endpoint) stray(in Stray) {
 
 // isWith reports whether there is an IKE SA with somebody at the other end of a path.
 func (e *Endpoint) isWith(p natt.Path) bool {
-	for _, sa := range e.order {
+	for sa := range e.order.all() {
 		if sa.isEstablished() && sa.path.Remote.Addr() == p.Remote.Addr() {
 			return true
 		}

@@ -160,7 +160,7 @@ func TestTokenTaken(t *testing.T) {
 			s.path.Remote = netip.MustParseAddrPort("198.51.100.99:4500")
 			s.send(s.header(x, 5, true), c.show...)
 			if !c.lost {
-				if s.wantIdle(name); len(s.order) != 1 || s.installs() != 2 {
+				if s.wantIdle(name); s.order.len() != 1 || s.installs() != 2 {
 					t.Errorf("%s: the IKE SA is gone", name)
 				}
 				s.wantEvent(name, Dropped, "QCD_TOKEN that is not the peer's")
@@ -168,7 +168,7 @@ func TestTokenTaken(t *testing.T) {
 			}
 			s.wantIdle("without a word")
 			s.wantEvent(name, Failed, "restarted")
-			if len(s.order) != 0 || s.installs() != 0 {
+			if s.order.len() != 0 || s.installs() != 0 {
 				t.Errorf("%s: something is left", name)
 			}
 			s.pass(backoffMin)
@@ -182,7 +182,7 @@ func TestTokenWithInvalidSPI(t *testing.T) {
 	s, _ := takenWithToken(t, nil)
 	h := wire.Header{Exchange: wire.INFORMATIONAL, Initiator: true}
 	s.send(h, &wire.Notify{Kind: wire.INVALID_SPI, Data: s.childIn}, tokenOf(theirToken))
-	if len(s.order) != 0 {
+	if s.order.len() != 0 {
 		t.Errorf("the IKE SA is left: %v", s.texts())
 	}
 }
@@ -193,7 +193,7 @@ func TestTokenWhileClosing(t *testing.T) {
 	s.give(Terminate{Conn: "c"})
 	s.want("deletes", wire.INFORMATIONAL, false)
 	s.send(s.header(wire.INFORMATIONAL, 0, true), &wire.Notify{Kind: wire.INVALID_IKE_SPI}, tokenOf(theirToken))
-	if len(s.order) != 0 {
+	if s.order.len() != 0 {
 		t.Errorf("the IKE SA is left: %v", s.texts())
 	}
 }
@@ -209,14 +209,14 @@ func TestTokenOfSuccessor(t *testing.T) {
 	if n == nil || bytes.Equal(n.Data, first) {
 		t.Errorf("gives %v", n)
 	}
-	if next := s.order[1]; next.token != nil {
+	if next := s.order.at(1); next.token != nil {
 		t.Error("a token is inherited")
 	}
 
 	s, first = takenWithToken(t, nil)
 	s.give(Rekey{Conn: "c"})
 	s.grantSuccessor()
-	next := s.order[1]
+	next := s.order.at(1)
 	s.sends = slices.DeleteFunc(s.sends, func(x Send) bool { h, _ := wire.ParseHeader(x.Data); return h.SPIi != next.spiI })
 	_, c = s.want("introduces itself", wire.INFORMATIONAL, false)
 	if n := c.notify(wire.QUICK_CRASH_DETECTION); n == nil || bytes.Equal(n.Data, first) {

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/natt"
+	"github.com/culvert-vpn/culvert/ts"
 )
 
 // Endpoint is all the IKE SAs of a host. It is not safe for concurrent use: one goroutine owns it.
@@ -30,11 +30,19 @@ type Endpoint struct {
 	strays     limiter // apart from the complaints: a stream of ESP must not use up the answers to its sender's requests
 	// strangers counts the bytes of the fragments that those IKE SAs hold.
 	strangers int
-	// order holds the IKE SAs in the order of their making: what walks over all of them must not depend on a map.
-	order []*ikeSA
+	// order holds the IKE SAs in the order of their making: what walks over all of them must not depend on a map. made counts them.
+	order roster
+	made  uint64
+	// peers are those of them whose two ends are known, by these.
+	peers map[ends][]*ikeSA
 	// children are all installed Child SAs by inbound SPI.
 	children map[uint32]*childSA
-	keepers  []*keeper
+	// carried finds them by what is on the peer's side of them.
+	carried ts.Index[*childSA]
+	// keepers in the order of the configuration; byConn and byName find one of them.
+	keepers []*keeper
+	byConn  map[*Connection]*keeper
+	byName  map[string]*keeper
 	// addrs are the addresses of the host, nil if they are not known.
 	addrs  []netip.Addr
 	agenda agenda
@@ -63,10 +71,12 @@ func New(cfg Config) *Endpoint {
 		initial:  make(map[initialKey]*ikeSA),
 		halfOpen: accounts{of: make(map[netip.Addr]int)},
 		children: make(map[uint32]*childSA),
+		peers:    make(map[ends][]*ikeSA),
 	}
 	for _, c := range cfg.Connections {
 		e.keepers = append(e.keepers, newKeeper(e, c))
 	}
+	e.nameKeepers()
 	return e
 }
 
@@ -86,17 +96,17 @@ func (e *Endpoint) Handle(now time.Time, in Input) []Effect {
 	case Tick:
 		e.tick()
 	case Initiate:
-		e.eachKeeper(in.Conn, func(k *keeper) { k.initiate(in.Child) })
+		e.withKeeper(in.Conn, func(k *keeper) { k.initiate(in.Child) })
 	case Terminate:
-		e.eachKeeper(in.Conn, func(k *keeper) { k.terminate(in.Child) })
+		e.withKeeper(in.Conn, func(k *keeper) { k.terminate(in.Child) })
 	case Rekey:
-		e.eachKeeper(in.Conn, func(k *keeper) { k.rekey(in.Child) })
+		e.withKeeper(in.Conn, func(k *keeper) { k.rekey(in.Child) })
 	case Reauth:
-		e.eachKeeper(in.Conn, (*keeper).reauthenticate)
+		e.withKeeper(in.Conn, (*keeper).reauthenticate)
 	case Acquire:
-		e.eachKeeper(in.Conn, func(k *keeper) { k.acquire(in.Child, in.Packet) })
+		e.withKeeper(in.Conn, func(k *keeper) { k.acquire(in.Child, in.Packet) })
 	case Resolved:
-		e.eachKeeper(in.Conn, func(k *keeper) { k.resolved(in) })
+		e.withKeeper(in.Conn, func(k *keeper) { k.resolved(in) })
 	case Expiring:
 		e.onChild(in.SPI, func(c *childSA) { c.limitReached(in.Hard) })
 	case Used:
@@ -127,7 +137,7 @@ func (e *Endpoint) Deadline() (at time.Time, ok bool) { return e.agenda.next() }
 
 // Idle reports whether nothing is left of any IKE SA but answers kept for a peer that may ask again.
 func (e *Endpoint) Idle() bool {
-	for _, sa := range e.order {
+	for sa := range e.order.all() {
 		if !sa.isGone() || !sa.timers[timerAnswer].IsZero() {
 			return false
 		}
@@ -150,21 +160,20 @@ func (e *Endpoint) start(now time.Time) {
 	}
 }
 
-func (e *Endpoint) eachKeeper(conn string, do func(*keeper)) {
-	for _, k := range e.keepers {
-		if k.conn.Name == conn {
-			do(k)
-		}
+func (e *Endpoint) withKeeper(conn string, do func(*keeper)) {
+	if k := e.byName[conn]; k != nil {
+		do(k)
 	}
 }
 
-func (e *Endpoint) keeperOf(c *Connection) *keeper {
+func (e *Endpoint) keeperOf(c *Connection) *keeper { return e.byConn[c] }
+
+// nameKeepers makes the keepers known by their names and connections.
+func (e *Endpoint) nameKeepers() {
+	e.byConn, e.byName = make(map[*Connection]*keeper), make(map[string]*keeper)
 	for _, k := range e.keepers {
-		if k.conn == c {
-			return k
-		}
+		e.byConn[k.conn], e.byName[k.conn.Name] = k, k
 	}
-	return nil
 }
 
 func (e *Endpoint) onChild(spi uint32, do func(*childSA)) {
@@ -220,18 +229,10 @@ func (e *Endpoint) shutdown() {
 	for _, k := range e.keepers {
 		k.rest()
 	}
-	for _, sa := range e.latestFirst() {
+	for _, sa := range e.order.latestFirst() {
 		sa.close("the endpoint shuts down")
 		e.touch(sa)
 	}
-}
-
-// latestFirst are all IKE SAs, those that were authenticated last first: what they carry is not to be handed to one that is closed
-// next.
-func (e *Endpoint) latestFirst() []*ikeSA {
-	list := slices.Clone(e.order)
-	slices.SortStableFunc(list, func(a, b *ikeSA) int { return b.origin.authenticated.Compare(a.origin.authenticated) })
-	return list
 }
 
 func (e *Endpoint) emit(x Effect) { e.effects = append(e.effects, x) }

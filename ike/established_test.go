@@ -252,7 +252,7 @@ func TestInformational(t *testing.T) {
 					t.Error("SK_d outlives the IKE SA")
 				}
 				s.pass(lingerTime)
-				if len(s.order)+len(s.sas)+len(s.initial)+len(s.children) > 0 || sa.keys.in != nil {
+				if s.order.len()+len(s.sas)+len(s.initial)+len(s.children) > 0 || sa.keys.in != nil {
 					t.Error("something is left")
 				}
 			}
@@ -396,7 +396,7 @@ func TestShutdown(t *testing.T) {
 			}
 			s.pass(lingerTime)
 			s.give(Tick{})
-			if _, waits := s.Deadline(); waits || len(s.order)+len(s.sas)+len(s.initial)+len(s.children)+len(s.held)+len(s.halfOpen.of) > 0 {
+			if _, waits := s.Deadline(); waits || s.order.len()+len(s.sas)+len(s.initial)+len(s.children)+len(s.held)+len(s.halfOpen.of) > 0 {
 				t.Error("something is left")
 			}
 		})

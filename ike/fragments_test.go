@@ -384,8 +384,8 @@ func TestFragmentsOfStrangers(t *testing.T) {
 		t.Errorf("%d bytes on the account, want %d", s.strangers, maxStrangers)
 	}
 	s.pass(halfOpenTime + time.Second)
-	if s.strangers != maxStrangers-1999 || len(s.order) != 0 {
-		t.Errorf("%d bytes are left, and %d IKE SAs", s.strangers, len(s.order))
+	if s.strangers != maxStrangers-1999 || s.order.len() != 0 {
+		t.Errorf("%d bytes are left, and %d IKE SAs", s.strangers, s.order.len())
 	}
 
 	// One that is complete is given back as well, and so is one that is too large.
@@ -396,7 +396,7 @@ func TestFragmentsOfStrangers(t *testing.T) {
 			s.deliver(s.piece(h, wire.TypeIDi, 1, 3, make([]byte, 60000)))
 			s.deliver(s.piece(h, 0, 2, 3, make([]byte, 6000)))
 			s.wantEvent("too large", Failed, "more than 65536 bytes")
-			if len(s.order) != 0 {
+			if s.order.len() != 0 {
 				t.Error("the IKE SA is kept")
 			}
 		} else {

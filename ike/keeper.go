@@ -23,7 +23,12 @@ type keeper struct {
 	end      *Endpoint
 	conn     *Connection
 	children []*keptChild
-	entry    entry
+	// sas are the IKE SAs of the connection; calls those that we set up, renewals those that are to take the place of another one.
+	// Of these some may be done with it. latest is the current one, unless it is gone (see current).
+	sas             roster
+	calls, renewals []*ikeSA
+	latest          *ikeSA
+	entry           entry
 
 	dialing bool
 	noWay   bool // to the peer, when it was asked for last
@@ -36,6 +41,9 @@ type keeper struct {
 	// stale asks for a new plan when the current input is dealt with.
 	stale   bool
 	resting bool
+	// untidy: something may be up that the configuration has no place for. nextTidy is when it is looked for again.
+	untidy   bool
+	nextTidy time.Time
 	// leaving: the connection is not configured any more, and the last of it is being closed.
 	leaving bool
 	// stray: the path that is being looked for is one to where the peer is not called any more.
@@ -57,6 +65,8 @@ type keptChild struct {
 	// trigger is the packet that asked for it; the zero one has no addresses.
 	trigger  ts.Packet
 	division division
+	// carriers are its Child SAs; those that are not up any more may be left out.
+	carriers []*childSA
 }
 
 func newKeeper(e *Endpoint, c *Connection) *keeper {
@@ -106,8 +116,9 @@ func (k *keeper) plan() {
 	k.clearAway()
 	k.unassign()
 	renewing := false
-	for _, sa := range slices.Clone(k.end.order) {
-		if sa.conn == k.conn && sa.renews != nil && sa.isCurrent() {
+	k.renewals = slices.DeleteFunc(k.renewals, func(sa *ikeSA) bool { return sa.renews == nil || sa.removed })
+	for _, sa := range slices.Clone(k.renewals) {
+		if sa.renews != nil && sa.isCurrent() {
 			k.carryOver(sa)
 			renewing = true
 		}
@@ -115,14 +126,13 @@ func (k *keeper) plan() {
 	if k.sent != nil {
 		k.dial()
 	}
-	sa := k.current()
 	var missing []*keptChild
 	for _, c := range k.children {
 		switch {
-		case k.hasChild(c.cfg) && renewing:
-		case k.hasChild(c.cfg):
+		case c.isUp() && renewing:
+		case c.isUp():
 			c.once, c.attempts, c.notYet = false, 0, zeroTime
-		case sa != nil && c.division.pairs: // each is asked for by its packets
+		case c.division.pairs && k.current() != nil: // each is asked for by its packets
 		case c.keep || c.once:
 			missing = append(missing, c)
 		}
@@ -130,6 +140,7 @@ func (k *keeper) plan() {
 	if len(missing) == 0 {
 		return
 	}
+	sa := k.current()
 	if sa == nil {
 		k.dial()
 		return
@@ -215,7 +226,7 @@ func (k *keeper) resolved(r Resolved) {
 // peer, other routes.
 func (k *keeper) hurry(otherAddresses bool) {
 	for _, c := range k.children {
-		if (otherAddresses || k.noWay) && (c.keep || c.once) && !k.hasChild(c.cfg) {
+		if (otherAddresses || k.noWay) && (c.keep || c.once) && !c.isUp() {
 			k.attempts, k.notYet = 0, zeroTime
 			k.changed()
 		}
@@ -223,46 +234,87 @@ func (k *keeper) hurry(otherAddresses bool) {
 }
 
 // current is the IKE SA that new children go into, or nil: the one that was authenticated last.
-func (k *keeper) current() (current *ikeSA) {
-	for _, sa := range k.end.order {
-		if sa.conn == k.conn && sa.isCurrent() && !sa.outdated && (current == nil || sa.isLaterThan(current)) {
-			current = sa
+func (k *keeper) current() *ikeSA {
+	if k.latest != nil && k.latest.isUsable() {
+		return k.latest
+	}
+	k.latest = nil
+	for sa := range k.sas.all() {
+		if sa.isUsable() && (k.latest == nil || sa.isLaterThan(k.latest)) {
+			k.latest = sa
 		}
 	}
-	return current
+	return k.latest
 }
 
-// isCalling reports whether we are setting up an IKE SA.
-func (k *keeper) isCalling() bool {
-	for _, sa := range k.end.order {
-		if sa.conn == k.conn && sa.initiator && !sa.removed {
-			switch s := sa.state.(type) {
-			case *expectInitReply:
-				return true
-			case *expectAuthReply:
-				if s.unwanted == "" {
-					return true
-				}
-			}
-		}
+// isUsable reports whether new children may go into the IKE SA. Once it does not, it never does again.
+func (sa *ikeSA) isUsable() bool { return !sa.removed && sa.isCurrent() && !sa.outdated }
+
+// authenticated is called for every IKE SA that was just authenticated: nobody was later.
+func (k *keeper) authenticated(sa *ikeSA) {
+	if last := k.latest; last == nil || !last.isUsable() || sa.isLaterThan(last) {
+		k.latest = sa
+	}
+}
+
+// inherited is called when an IKE SA has a successor.
+func (k *keeper) inherited(sa, next *ikeSA) {
+	if k.latest == sa {
+		k.latest = next
+	}
+}
+
+// called notes a call of ours.
+func (k *keeper) called(sa *ikeSA) {
+	k.calls = append(k.calling(), sa)
+}
+
+// calling are the IKE SAs that we are setting up.
+func (k *keeper) calling() []*ikeSA {
+	k.calls = slices.DeleteFunc(k.calls, func(sa *ikeSA) bool { return !sa.isCall() })
+	return k.calls
+}
+
+// isCall reports whether we are setting the IKE SA up, and want it.
+func (sa *ikeSA) isCall() bool {
+	switch s := sa.state.(type) {
+	case *expectInitReply:
+		return true
+	case *expectAuthReply:
+		return s.unwanted == ""
 	}
 	return false
 }
 
-// hasChild reports whether a Child SA of a policy is up as it is configured, and not about to be closed.
-func (k *keeper) hasChild(cfg *Child) bool { return k.child(cfg) != nil }
-
-// child is that Child SA, or nil.
-func (k *keeper) child(cfg *Child) *childSA {
-	for _, sa := range k.end.order {
-		for _, c := range sa.children {
-			if sa.stage() == up && c.cfg == cfg && c.isUp() {
-				return c
-			}
-		}
-	}
-	return nil
+// isCalling reports whether we are setting up an IKE SA.
+func (k *keeper) isCalling() bool {
+	return len(k.calling()) > 0
 }
+
+// carry notes a new Child SA.
+func (k *keeper) carry(c *childSA) {
+	kept := k.keptOf(c.cfg)
+	if kept == nil {
+		k.untidy = true // it was negotiated when it was configured
+		return
+	}
+	if len(kept.carriers) == cap(kept.carriers) {
+		kept.carriers = slices.DeleteFunc(kept.carriers, func(c *childSA) bool { return !c.isWorking() })
+	}
+	kept.carriers = append(kept.carriers, c)
+}
+
+// isUp reports whether a Child SA of the policy is up as it is configured, and not about to be closed.
+func (c *keptChild) isUp() bool {
+	for len(c.carriers) > 0 && !c.carriers[0].isWorking() {
+		c.carriers[0] = nil
+		c.carriers = c.carriers[1:]
+	}
+	return len(c.carriers) > 0
+}
+
+// isWorking reports whether the Child SA is that of an IKE SA that is up, too. Once it is not, it never is again.
+func (c *childSA) isWorking() bool { return c.isUp() && c.sa.stage() == up }
 
 // keptOf is what is known of a child; nil if it is not configured any more.
 func (k *keeper) keptOf(cfg *Child) *keptChild {
@@ -279,7 +331,8 @@ func (k *keeper) lacks(sa *ikeSA, cfg *Child) bool {
 	if sa.renews != nil && sa.renews.has(cfg) {
 		return !sa.has(cfg)
 	}
-	return !k.hasChild(cfg)
+	kept := k.keptOf(cfg)
+	return kept == nil || !kept.isUp()
 }
 
 func (k *keeper) isNegotiating(sa *ikeSA, cfg *Child) bool {
@@ -337,10 +390,7 @@ func (k *keeper) want(cfg *Child) {
 func (k *keeper) terminate(child string) {
 	k.changed() // what was assigned may be given up
 	k.named(child, func(c *keptChild) { c.held, c.keep, c.once = true, false, false })
-	for _, sa := range k.end.latestFirst() {
-		if sa.conn != k.conn {
-			continue
-		}
+	for _, sa := range k.sas.latestFirst() {
 		k.end.touch(sa)
 		if child == "" {
 			sa.close("the operator closed it")
@@ -356,19 +406,14 @@ func (k *keeper) terminate(child string) {
 
 // reauthenticate sets the IKE SAs up anew by order of the operator.
 func (k *keeper) reauthenticate() {
-	for _, sa := range slices.Clone(k.end.order) {
-		if sa.conn == k.conn {
-			sa.reauthenticate()
-		}
+	for sa := range k.sas.all() {
+		sa.reauthenticate()
 	}
 }
 
 // rekey gives new keys to a child, or to the IKE SA if the name is empty.
 func (k *keeper) rekey(child string) {
-	for _, sa := range append([]*ikeSA(nil), k.end.order...) {
-		if sa.conn != k.conn {
-			continue
-		}
+	for sa := range k.sas.all() {
 		if child == "" {
 			sa.startRekey()
 			continue
@@ -430,7 +475,7 @@ func (k *keeper) succeeded(sa *ikeSA) {
 			c.notYet = k.end.now.Add(courtesy + k.end.jitter(courtesy))
 		}
 	}
-	for _, other := range append([]*ikeSA(nil), k.end.order...) {
+	for _, other := range slices.Concat(k.calling(), sa.relatives()) {
 		if other != sa && other.conn == k.conn && sa.isCurrent() {
 			k.reconcile(sa, other)
 		}

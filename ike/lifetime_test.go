@@ -115,7 +115,7 @@ func TestLifetimeInSuccessor(t *testing.T) {
 	at := s.sa().timers[timerReauth]
 	s.give(Rekey{Conn: "c"})
 	s.grantSuccessor()
-	if next := s.order[1]; !next.timers[timerReauth].Equal(at) {
+	if next := s.order.at(1); !next.timers[timerReauth].Equal(at) {
 		t.Errorf("the successor is set up anew at %v, want %v", next.timers[timerReauth], at)
 	}
 }

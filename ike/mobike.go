@@ -102,7 +102,7 @@ func (sa *ikeSA) heir() *ikeSA {
 
 // eachRelative runs f for all IKE SAs that share the path: those that are replaced, and those that may replace it.
 func (sa *ikeSA) eachRelative(f func(*ikeSA)) {
-	for _, s := range sa.end.order {
+	for _, s := range sa.relatives() {
 		if s.mob == sa.mob {
 			f(s)
 			sa.end.touch(s)

@@ -15,7 +15,7 @@ const searchAfter = 2
 func (e *Endpoint) addressesChanged(in Addresses) {
 	other := e.addrs != nil && !slices.Equal(e.addrs, in.Local)
 	e.addrs = append([]netip.Addr{}, in.Local...)
-	for _, sa := range slices.Clone(e.order) {
+	for sa := range e.order.all() {
 		gone := !e.isOurs(sa.path.Local.Addr())
 		switch {
 		case !sa.isCurrent():

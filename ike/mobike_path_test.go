@@ -152,11 +152,11 @@ func TestMOBIKEPatience(t *testing.T) {
 	s.touch(s.sa())
 	s.give(Tick{})
 	s.pass(longPatience)
-	if len(s.order) != 1 || !s.sa().isCurrent() {
+	if s.order.len() != 1 || !s.sa().isCurrent() {
 		t.Fatal("gave up within five minutes")
 	}
 	s.pass(longPatience)
-	if len(s.order) != 0 {
+	if s.order.len() != 0 {
 		t.Error("never gives up")
 	}
 }

@@ -171,8 +171,8 @@ func TestForgottenSuccessor(t *testing.T) {
 	s.answer(wire.CREATE_CHILD_SA, h.MessageID, ours...)
 	h, _ = s.want("closes the predecessor", wire.INFORMATIONAL, false)
 	s.answer(wire.INFORMATIONAL, h.MessageID)
-	if len(s.order) != 3 {
-		t.Fatalf("%d IKE SAs, want the old one and two successors: %v", len(s.order), s.texts())
+	if s.order.len() != 3 {
+		t.Fatalf("%d IKE SAs, want the old one and two successors: %v", s.order.len(), s.texts())
 	}
 	s.pass(time.Minute)
 	if list := s.Snapshot(); len(list) != 1 || !list[0].Current || len(list[0].Children) != 1 {

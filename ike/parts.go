@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -35,24 +36,38 @@ type part struct {
 
 // needed reports whether it is still missing.
 func (p *part) needed(k *keeper, cfg *Child) bool {
-	living := k.living(cfg)
+	living := slices.Collect(k.living(cfg))
 	carried := func(c *childSA) bool { return p.packet.Src.IsValid() && c.carry(&p.packet) }
 	return len(living) < maxParts && !slices.ContainsFunc(living, carried)
 }
 
 // living are the Child SAs of a policy that are up and have no successor, but for those of an IKE SA that gives way to another one.
-func (k *keeper) living(cfg *Child) (list []*childSA) {
-	for _, sa := range k.end.order {
+func (k *keeper) living(cfg *Child) iter.Seq[*childSA] {
+	return func(yield func(*childSA) bool) { k.eachLiving(cfg, yield) }
+}
+
+func (k *keeper) eachLiving(cfg *Child, yield func(*childSA) bool) {
+	for sa := range k.sas.all() {
 		if sa.stage() != up || sa.renewing != nil && sa.renewing.isCurrent() {
 			continue
 		}
 		for _, c := range sa.children {
-			if c.cfg == cfg && !c.gone && !c.redundant && !c.deleting && !c.isReplaced() {
-				list = append(list, c)
+			if c.cfg == cfg && !c.gone && !c.redundant && !c.deleting && !c.isReplaced() && !yield(c) {
+				return
 			}
 		}
 	}
-	return list
+}
+
+// isDivided reports whether several Child SAs of a policy live.
+func (k *keeper) isDivided(cfg *Child) bool {
+	n := 0
+	for range k.living(cfg) {
+		if n++; n > 1 {
+			return true
+		}
+	}
+	return false
 }
 
 // carries is what the Child SA carries, carry whether a packet is of that.
@@ -129,7 +144,7 @@ func (k *keeper) entered(sa *ikeSA, p *part, child *childSA) {
 	c.division.parts = c.division.parts || !whole && (child.more || oneLocal && oneRemote)
 	same := func(o *childSA) bool { return o != child && child.carries().within(o.carries()) }
 	switch {
-	case p != nil && (p.packet.Src.IsValid() && !child.carry(&p.packet) || slices.ContainsFunc(k.living(child.cfg), same)):
+	case p != nil && (p.packet.Src.IsValid() && !child.carry(&p.packet) || slices.ContainsFunc(slices.Collect(k.living(child.cfg)), same)):
 		child.closeWith("it carries nothing that was missing")
 		c.division.failed(k)
 	case child.more && c.keep:
@@ -150,7 +165,7 @@ func (d *division) failed(k *keeper) {
 func (k *keeper) remainder(sa *ikeSA, cfg *Child) (asks []traffic) {
 	t := sa.trafficOf(cfg)
 	local, remote := t.local, t.remote
-	for _, c := range k.living(cfg) {
+	for c := range k.living(cfg) {
 		local, remote = ts.Subtract(local, c.local), ts.Subtract(remote, c.remote)
 	}
 	if len(remote) > 0 {

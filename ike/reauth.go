@@ -44,15 +44,17 @@ func (sa *ikeSA) reauthenticate() {
 		return // it is about to be, elsewhere
 	}
 	policies, rival := sa.policies(), sa.rival()
-	if last := sa.end.keeperOf(sa.conn).current(); rival == nil && sa.awaited && last != nil && last.isLaterThan(sa) && last.isSameHost(sa) {
-		rival = last
+	if rival == nil && sa.awaited {
+		if last := sa.end.keeperOf(sa.conn).current(); last != nil && last.isLaterThan(sa) && last.isSameHost(sa) {
+			rival = last
+		}
 	}
 	switch {
 	case rival != nil && (!sa.awaited || rival.renews != nil):
 		sa.awaitPeer()
 	case rival != nil:
 		// The peer was faster, and did not finish.
-		sa.renewing, rival.renews = rival, sa
+		rival.replace(sa)
 		sa.end.keeperOf(rival.conn).changed()
 	case sa.conn.BreakBeforeMake && sa.conn.RemoteHost == "":
 		sa.event(Failed, "the peer did not authenticate anew, and cannot be called", "set reauth_time on the peer, or make_before_break = yes here")
@@ -79,6 +81,13 @@ func (sa *ikeSA) renew(conn *Connection, path natt.Path, way detour) {
 		first = list[0]
 	}
 	sa.end.initiate(conn, first, path, sa, way)
+}
+
+// replace lets the IKE SA take the place of another one.
+func (sa *ikeSA) replace(old *ikeSA) {
+	sa.renews, old.renewing = old, sa
+	k := sa.end.keeperOf(sa.conn)
+	k.renewals = append(k.renewals, sa)
 }
 
 // policies are those of which the IKE SA has a Child SA that is up and is to stay.
@@ -125,7 +134,7 @@ func (sa *ikeSA) isSameHost(other *ikeSA) bool {
 // twins are the Child SAs of other IKE SAs with the same peer that carry the very same traffic.
 func (c *childSA) twins() []*childSA {
 	var list []*childSA
-	for _, sa := range c.sa.end.order {
+	for _, sa := range c.sa.relatives() {
 		if sa == c.sa || !sa.isCurrent() || !sa.isSamePeer(c.sa) {
 			continue
 		}
@@ -201,7 +210,7 @@ func (k *keeper) carryOver(next *ikeSA) {
 	next.event(Reauthenticated, "", "")
 	old.timers[timerGiveUp] = k.end.now.Add(settleTime)
 	k.end.touch(old)
-	for _, other := range k.end.order {
+	for _, other := range next.relatives() {
 		if k.conn.Unique != UniqueNever && other.isCurrent() && next.isLaterThan(other) && next.isSameHost(other) && other != old && other.renewing == nil {
 			other.awaitPeer() // what crossed has left more than one to replace
 		}

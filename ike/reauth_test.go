@@ -100,7 +100,7 @@ func TestReauthWrongSecret(t *testing.T) {
 func TestReauthDespiteOther(t *testing.T) {
 	for name, meanwhile := range map[string]func(s *script){
 		"rekeyed": func(s *script) {
-			e := &encounter{script: s, sa: s.order[0], same: s.childIn}
+			e := &encounter{script: s, sa: s.order.at(0), same: s.childIn}
 			s.request(wire.CREATE_CHILD_SA, e.successor()...)
 			if _, c := s.want("grants a successor", wire.CREATE_CHILD_SA, true); c.sa == nil {
 				s.t.Fatalf("%v", c.notifies)
@@ -159,7 +159,7 @@ func TestReauthHeld(t *testing.T) {
 	}
 	t.Run("used", func(t *testing.T) {
 		s, _ := again(t)
-		for _, sa := range s.order {
+		for sa := range s.order.all() {
 			for _, c := range sa.children {
 				s.give(Used{SPI: c.in})
 			}

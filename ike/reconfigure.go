@@ -3,6 +3,7 @@ package ike
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/culvert-vpn/culvert/ident"
 	"github.com/culvert-vpn/culvert/ts"
@@ -44,11 +45,12 @@ func (e *Endpoint) reconfigure(r Reconfigure) {
 			e.keepers = append(e.keepers, k) // until the last of its IKE SAs is gone
 		}
 	}
-	for _, sa := range e.order {
+	for sa := range e.order.all() {
 		if s, ok := sa.state.(*expectAuth); ok {
 			s.candidates = e.reachable(sa.path)
 		}
 	}
+	e.nameKeepers()
 	for _, k := range e.keepers {
 		k.changed()
 	}
@@ -57,17 +59,18 @@ func (e *Endpoint) reconfigure(r Reconfigure) {
 
 // leave ends all endeavours for a connection that is not configured any more.
 func (k *keeper) leave() {
-	k.leaving, k.children = true, nil
+	k.leaving, k.untidy, k.children = true, true, nil
 	k.unassign()
 }
 
 // hasAny reports whether there is anything left of the connection.
 func (k *keeper) hasAny() bool {
-	return slices.ContainsFunc(k.end.order, func(sa *ikeSA) bool { return sa.conn == k.conn })
+	return k.sas.len() > 0
 }
 
 // reconfigure takes another configuration of the connection, and tells what is different.
 func (k *keeper) reconfigure(next *Connection) []Change {
+	k.untidy = true
 	if k.leaving {
 		// It was removed and comes back while its IKE SAs are still being closed.
 		k.leaving, k.stray = false, k.dialing
@@ -128,8 +131,8 @@ func (k *keeper) reconfigureChildren(next []*Child) (changes []Change, configure
 // are such.
 func (k *keeper) knowsSecrets() bool {
 	all := true
-	for _, sa := range k.end.order {
-		if sa.conn != k.conn || sa.established.IsZero() || sa.isGone() {
+	for sa := range k.sas.all() {
+		if sa.established.IsZero() || sa.isGone() {
 			continue
 		}
 		secret, ok := k.end.cfg.Secrets.Find(sa.secret, sa.localID, sa.remoteID)
@@ -153,10 +156,7 @@ func (k *keeper) apply(list []Difference) {
 	if impact == Reauthenticate {
 		k.sent = nil
 	}
-	for _, sa := range slices.Clone(k.end.order) {
-		if sa.conn != k.conn {
-			continue
-		}
+	for sa := range k.sas.all() {
 		sa.reschedule()
 		_, calling := sa.state.(*expectInitReply)
 		switch {
@@ -181,10 +181,7 @@ func (k *keeper) applyChild(kept *keptChild, list []Difference) {
 	if impact >= ReplaceChild {
 		kept.trigger, kept.division = ts.Packet{}, division{}
 	}
-	for _, sa := range k.end.order {
-		if sa.conn != k.conn {
-			continue
-		}
+	for sa := range k.sas.all() {
 		for _, c := range sa.children {
 			switch {
 			case c.cfg != kept.cfg || c.gone:
@@ -220,18 +217,41 @@ func (c *childSA) isOutdated() bool { return c.outdated || c.sa.outdated }
 
 // hasOutdated reports whether an outdated Child SA of a policy is up.
 func (k *keeper) hasOutdated(cfg *Child) bool {
-	return slices.ContainsFunc(k.end.order, func(sa *ikeSA) bool {
-		return slices.ContainsFunc(sa.children, func(c *childSA) bool { return c.cfg == cfg && !c.gone && c.isOutdated() })
-	})
+	for sa := range k.sas.all() {
+		if slices.ContainsFunc(sa.children, func(c *childSA) bool { return c.cfg == cfg && !c.gone && c.isOutdated() }) {
+			return true
+		}
+	}
+	return false
 }
 
-// clearAway closes what the configuration has no place for, and what is outdated when its place is taken.
+const (
+	// tidyAtOnce is how many IKE SAs a connection may have for all of them to be looked at whenever something changes, tidyPace
+	// how long the keeper waits for each of more. So it is busy with that for a small part of the time, however many there are.
+	tidyAtOnce = 256
+	tidyPace   = 2 * time.Microsecond
+)
+
+// clearAway closes what the configuration has no place for, and what is outdated when its place is taken, as long as there is such.
 func (k *keeper) clearAway() {
-	for _, sa := range k.end.latestFirst() {
-		if sa.conn != k.conn || sa.isGone() {
+	if !k.untidy {
+		return
+	}
+	if k.nextTidy.After(k.end.now) {
+		k.wakeAt(k.nextTidy)
+		return
+	}
+	if n := k.sas.len(); n > tidyAtOnce {
+		k.nextTidy = k.end.now.Add(time.Duration(n) * tidyPace)
+	}
+	k.untidy = k.leaving
+	for _, sa := range k.sas.latestFirst() {
+		if sa.isGone() {
 			continue
 		}
+		k.untidy = k.untidy || sa.outdated
 		for _, c := range slices.Clone(sa.children) {
+			k.untidy = k.untidy || !c.gone && (c.outdated || k.keptOf(c.cfg) == nil)
 			k.clearChild(c)
 		}
 		switch {
@@ -282,7 +302,7 @@ func (k *keeper) serves(sa, old *ikeSA) bool {
 
 // placeOf is a Child SA that can take the place of an outdated one, or nil.
 func (k *keeper) placeOf(old *childSA) *childSA {
-	for _, sa := range k.end.order {
+	for sa := range k.sas.all() {
 		if !k.serves(sa, old.sa) {
 			continue
 		}
@@ -307,7 +327,10 @@ func (k *keeper) isDone(sa *ikeSA) bool {
 	if !sa.isPermitted() && (k.conn.RemoteHost == "" || k.attempts > 0) {
 		return true
 	}
-	anew := slices.ContainsFunc(k.end.order, func(o *ikeSA) bool { return k.serves(o, sa) })
+	anew := false
+	for o := range k.sas.all() {
+		anew = anew || k.serves(o, sa)
+	}
 	for _, c := range sa.children {
 		kept := k.keptOf(c.cfg)
 		switch {

@@ -119,8 +119,8 @@ func TestReconfigureWhileCalling(t *testing.T) {
 	s.reconfigure(func(c *Config) { c.Connections[0].LocalID = testID("@us2") })
 	s.want("calls again", wire.IKE_SA_INIT, false)
 	s.wantIdle("once")
-	if len(s.order) != 1 || !s.sa().localID.Equal(testID("@us2")) {
-		t.Errorf("%d IKE SAs, as %v", len(s.order), s.order[0].localID)
+	if s.order.len() != 1 || !s.sa().localID.Equal(testID("@us2")) {
+		t.Errorf("%d IKE SAs, as %v", s.order.len(), s.order.at(0).localID)
 	}
 
 	s = newScript(t, nil)

@@ -207,8 +207,9 @@ func (x *rekeyIKE) accept(sa *ikeSA, c *content) (*ikeSA, string) {
 // descend makes a successor that nothing depends on yet.
 func (sa *ikeSA) descend(initiator bool, ours, theirs uint64, chosen suite.Proposal, in keyInput) *ikeSA {
 	next := sa.end.newSA(initiator, ours, theirs, sa.path)
-	next.conn, next.nat = sa.conn, sa.nat
-	next.localID, next.remoteID, next.secret = sa.localID, sa.remoteID, sa.secret
+	next.belong(sa.conn)
+	next.identify(sa.localID, sa.remoteID)
+	next.nat, next.secret = sa.nat, sa.secret
 	next.origin, next.fragments, next.mob = sa.origin, sa.fragments.inherit(), sa.mob
 	next.outdated = sa.outdated
 	in.spiI, in.spiR = next.spiI, next.spiR
@@ -243,12 +244,14 @@ func (sa *ikeSA) succeed(next *ikeSA) {
 		next.timers[timerDeferred] = earlier(next.timers[timerDeferred], d.at)
 	}
 	sa.win.queue, sa.win.deferred = nil, nil
-	if next.renewing, sa.renewing = sa.renewing, nil; next.renewing != nil {
-		next.renewing.renews = next
+	if heir := sa.renewing; heir != nil {
+		heir.replace(next)
 	}
-	if next.renews, sa.renews = sa.renews, nil; next.renews != nil {
-		next.renews.renewing = next
+	if old := sa.renews; old != nil {
+		next.replace(old)
 	}
+	sa.renewing, sa.renews = nil, nil
+	sa.end.keeperOf(sa.conn).inherited(sa, next)
 	next.renewals, next.anewAt, next.awaited, next.timers[timerGiveUp] = sa.renewals, sa.anewAt, sa.awaited, sa.timers[timerGiveUp]
 	sa.timers = timers{timerRetransmit: sa.timers[timerRetransmit], timerGiveUp: sa.end.now.Add(replacedTime)}
 	next.scheduleLifetime()

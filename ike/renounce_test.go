@@ -39,7 +39,7 @@ func TestRenounce(t *testing.T) {
 			s.answer(wire.IKE_AUTH, 1, c.answer(s)...)
 			if !c.deletes {
 				s.wantIdle("has nothing to delete")
-				if len(s.order) > 0 {
+				if s.order.len() > 0 {
 					t.Errorf("is kept: %v", s.texts())
 				}
 				return
@@ -53,7 +53,7 @@ func TestRenounce(t *testing.T) {
 			s.answer(wire.INFORMATIONAL, 2)
 			s.wantEvent("tells", Closed, "the operator closed it")
 			s.pass(lingerTime)
-			if len(s.order) > 0 || s.installs() != 0 || len(s.held) != 0 {
+			if s.order.len() > 0 || s.installs() != 0 || len(s.held) != 0 {
 				t.Errorf("something is left: %v", s.texts())
 			}
 		})
@@ -67,12 +67,12 @@ func TestRenounceSilence(t *testing.T) {
 	s.takeCall()
 	s.give(Terminate{Conn: "c"})
 	s.give(Initiate{Conn: "c"})
-	if len(s.order) != 2 {
+	if s.order.len() != 2 {
 		t.Fatalf("the next attempt waits for the end of the one before it: %v", s.texts())
 	}
 	s.give(Terminate{Conn: "c"})
 	s.pass(time.Minute)
-	if len(s.order) > 0 {
+	if s.order.len() > 0 {
 		t.Errorf("is kept: %v", s.texts())
 	}
 }

@@ -31,7 +31,7 @@ func TestScheduleOfConnection(t *testing.T) {
 	s.give(Rekey{Conn: "c", Child: "net"})
 	begin := s.now
 	var waits []time.Duration
-	for last := begin; len(s.order) > 0; {
+	for last := begin; s.order.len() > 0; {
 		at, ok := s.Deadline()
 		if !ok || at.Sub(begin) > time.Minute {
 			t.Fatalf("not given up: %v", s.texts())

@@ -14,7 +14,8 @@ import (
 
 // ikeSA is one IKE SA, from the first message on.
 type ikeSA struct {
-	end *Endpoint
+	end    *Endpoint
+	number uint64 // in the order of their making
 	// conn is nil while a responder does not know yet who is calling.
 	conn *Connection
 	// initiator of the IKE SA: who sent IKE_SA_INIT, or the rekey that made it.
@@ -96,9 +97,11 @@ func (e *Endpoint) newSA(initiator bool, ours, theirs uint64, path natt.Path) *i
 	if !initiator {
 		sa.spiI, sa.spiR = theirs, ours
 	}
+	e.made++
+	sa.number = e.made
 	sa.entry.owner = sa
 	e.sas[ours] = sa
-	e.order = append(e.order, sa)
+	e.order.join(sa)
 	e.touch(sa)
 	return sa
 }
@@ -214,11 +217,10 @@ func (sa *ikeSA) remove() {
 	if e.initial[sa.initial] == sa {
 		delete(e.initial, sa.initial)
 	}
-	for i, other := range e.order {
-		if other == sa {
-			e.order = append(e.order[:i:i], e.order[i+1:]...)
-			break
-		}
+	e.order.leave(sa)
+	sa.beNobody()
+	if sa.conn != nil {
+		e.keeperOf(sa.conn).sas.leave(sa)
 	}
 	sa.state = lingering{}
 	sa.dropToken()

@@ -323,10 +323,10 @@ func (s *script) installs() int {
 // sa is the only IKE SA of the endpoint.
 func (s *script) sa() *ikeSA {
 	s.t.Helper()
-	if len(s.order) != 1 {
-		s.t.Fatalf("%d IKE SAs, want 1; events: %v", len(s.order), s.texts())
+	if s.order.len() != 1 {
+		s.t.Fatalf("%d IKE SAs, want 1; events: %v", s.order.len(), s.texts())
 	}
-	return s.order[0]
+	return s.order.at(0)
 }
 
 // initPayloads are those of the peer's IKE_SA_INIT, with a new nonce and a new key.
@@ -486,3 +486,6 @@ func calling(t *testing.T, change func(*Config)) *script {
 	}
 	return s
 }
+
+// at is the i-th IKE SA of those that there are.
+func (r *roster) at(i int) *ikeSA { return slices.Collect(r.all())[i] }

@@ -60,18 +60,22 @@ func (*expectAuthReply) stage() stage { return authSent }
 // set up anew, if one is, way how we come there.
 func (e *Endpoint) initiate(conn *Connection, child *Child, path natt.Path, renews *ikeSA, way detour) {
 	sa := e.newSA(true, e.newSPI(), 0, path)
-	sa.conn = conn
-	sa.localID = conn.LocalID
-	if sa.localID.IsZero() {
-		sa.localID = ident.FromAddr(path.Local.Addr())
+	sa.belong(conn)
+	local, remote := conn.LocalID, ident.ID{}
+	if local.IsZero() {
+		local = ident.FromAddr(path.Local.Addr())
 	}
-	sa.remoteID, _ = conn.RemoteID.ID()
+	if id, ok := conn.RemoteID.ID(); ok {
+		remote = id
+	}
+	sa.identify(local, remote)
 	sa.origin.detour, sa.origin.redirectable = way, e.keeperOf(conn).takesRedirects(way)
 	if renews != nil {
-		sa.renews, renews.renewing = renews, sa
+		sa.replace(renews)
 	}
 	s := &expectInitReply{nonce: e.random(firstNonceLen), child: child}
 	sa.state = s
+	e.keeperOf(conn).called(sa)
 	sa.event(Initiating, fmt.Sprintf("calling %v from %v", path.Remote, path.Local), "")
 	if err := s.newKey(sa, firstGroup(conn.Proposals)); err != nil {
 		sa.fail(err.Error(), "")

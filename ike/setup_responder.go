@@ -294,11 +294,12 @@ func (s *expectAuth) authenticate(sa *ikeSA, c *content) {
 		local, remedy := s.strangers(sa, c)
 		// The work of a wrong secret, so that time does not tell who is known.
 		sa.verify(local, remote, sa.keys.signed(s.signedByPeer, sa.keys.pi, c.idi.Raw), c.auth)
-		sa.remoteID = remote
+		sa.identify(local, remote)
 		sa.rejectAuth(&wire.Notify{Kind: wire.AUTHENTICATION_FAILED}, fmt.Sprintf("no connection for a peer that says it is %v%s", remote, wanted(c)), remedy)
 		return
 	}
-	sa.conn, sa.localID, sa.remoteID = conn, local, remote
+	sa.belong(conn)
+	sa.identify(local, remote)
 	signed := sa.keys.signed(s.signedByPeer, sa.keys.pi, c.idi.Raw)
 	secret, ok := sa.verify(local, remote, signed, c.auth)
 	if !ok {
@@ -463,13 +464,11 @@ func (e *Endpoint) initialContact(sa *ikeSA) {
 	if sa.conn.Unique == UniqueNever {
 		return
 	}
-	for _, other := range append([]*ikeSA(nil), e.order...) {
+	for _, other := range sa.relatives() {
 		if other == sa || !other.isEstablished() || other.origin.authenticated.After(sa.born) {
 			continue
 		}
-		if other.localID.Equal(sa.localID) && other.remoteID.Equal(sa.remoteID) {
-			other.event(Closed, "the peer started anew", "")
-			other.remove()
-		}
+		other.event(Closed, "the peer started anew", "")
+		other.remove()
 	}
 }

@@ -92,7 +92,7 @@ func TestStrangeHeaders(t *testing.T) {
 				s.wantNotify("names the version that we speak", wire.INFORMATIONAL, wire.INVALID_MAJOR_VERSION)
 			}
 			s.wantIdle("keeps silent")
-			if len(s.order) > 0 {
+			if s.order.len() > 0 {
 				t.Error("an IKE SA was made")
 			}
 		})
@@ -235,8 +235,8 @@ func TestInitShapes(t *testing.T) {
 			}) {
 				t.Errorf("nobody is told of %q: %v", c.word, s.texts())
 			}
-			if (len(s.order) > 0) != (c.answer == wire.NAT_DETECTION_SOURCE_IP) {
-				t.Errorf("%d IKE SAs are kept", len(s.order))
+			if (s.order.len() > 0) != (c.answer == wire.NAT_DETECTION_SOURCE_IP) {
+				t.Errorf("%d IKE SAs are kept", s.order.len())
 			}
 		})
 	}
@@ -299,7 +299,7 @@ func TestAuthFailures(t *testing.T) {
 				t.Error("secrets are kept")
 			}
 			s.pass(time.Hour)
-			if len(s.order)+len(s.initial)+len(s.halfOpen.of)+s.halfOpen.all+len(s.Endpoint.sas)+len(s.agenda.entries) > 0 {
+			if s.order.len()+len(s.initial)+len(s.halfOpen.of)+s.halfOpen.all+len(s.Endpoint.sas)+len(s.agenda.entries) > 0 {
 				t.Error("something is left")
 			}
 		})

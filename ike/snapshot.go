@@ -53,7 +53,7 @@ type ChildInfo struct {
 // Snapshot describes all IKE SAs but those of which only answers are kept, the oldest first.
 func (e *Endpoint) Snapshot() []SAInfo {
 	var list []SAInfo
-	for _, sa := range e.order {
+	for sa := range e.order.all() {
 		if sa.isGone() {
 			continue
 		}

@@ -103,7 +103,7 @@ func (e *Endpoint) sendsUnder(spi []byte, p natt.Path) *ikeSA {
 	if len(spi) != 4 {
 		return nil
 	}
-	for _, sa := range e.order {
+	for sa := range e.order.all() {
 		if sa.path.Remote.Addr() != p.Remote.Addr() {
 			continue
 		}

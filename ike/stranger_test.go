@@ -386,7 +386,7 @@ func TestFloodMemory(t *testing.T) {
 		t.Error("nothing was half-open")
 	}
 	s.pass(halfOpenTime)
-	if n := len(s.order) + len(s.sas) + len(s.initial) + len(s.halfOpen.of) + s.halfOpen.all + len(s.agenda.entries) + len(s.touched); n > 0 {
+	if n := s.order.len() + len(s.sas) + len(s.initial) + len(s.halfOpen.of) + s.halfOpen.all + len(s.agenda.entries) + len(s.touched); n > 0 {
 		t.Errorf("%d things are left", n)
 	}
 	if left := inUse() - base; left > 64<<10 {

@@ -158,7 +158,7 @@ func TestStrangeIdentities(t *testing.T) {
 				}
 			}
 			s.pass(time.Hour)
-			if len(s.order)+s.halfOpen.all+len(s.held)+len(s.agenda.entries) > 0 {
+			if s.order.len()+s.halfOpen.all+len(s.held)+len(s.agenda.entries) > 0 {
 				t.Error("something is left")
 			}
 		})
@@ -301,7 +301,7 @@ func TestEveryTransform(t *testing.T) {
 				_, c := s.want("answers", wire.IKE_SA_INIT, true)
 				tried++
 				if c.sa == nil {
-					if len(s.order) > 0 {
+					if s.order.len() > 0 {
 						t.Fatalf("%v is refused and kept", offer.Transforms)
 					}
 					continue

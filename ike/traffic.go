@@ -114,18 +114,17 @@ func (sa *ikeSA) unlessOccupied(cfg *Child, a agreement) (*Child, agreement) {
 // transport mode of any, because all peers behind one NAT have one address. Several policies for the same traffic are backups of each
 // other.
 func (sa *ikeSA) occupant(cfg *Child, a agreement) *ikeSA {
-	for _, other := range sa.end.order {
-		if other.remoteID.Equal(sa.remoteID) {
+	var first *ikeSA
+	for c := range sa.end.carried.Overlapping(a.remote) {
+		other := c.sa
+		if c.gone || c.mode != a.mode || c.cfg != cfg && a.mode != Transport || first != nil && first.number <= other.number || other.remoteID.Equal(sa.remoteID) {
 			continue
 		}
-		for _, c := range other.children {
-			_, meet := a.narrow(traffic{local: c.local, remote: c.remote})
-			if meet && !c.gone && c.mode == a.mode && (c.cfg == cfg || a.mode == Transport) {
-				return other
-			}
+		if _, meet := a.narrow(traffic{local: c.local, remote: c.remote}); meet {
+			first = other
 		}
 	}
-	return nil
+	return first
 }
 
 // onlyAddr is the one address that all of the selectors are about.

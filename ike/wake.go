@@ -1,10 +1,8 @@
 package ike
 
-import "slices"
-
 // woke finds out which peers are still there, and ends all waits.
 func (e *Endpoint) woke() {
-	for _, sa := range slices.Clone(e.order) {
+	for sa := range e.order.all() {
 		sa.woke()
 		e.touch(sa)
 	}

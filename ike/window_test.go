@@ -220,7 +220,7 @@ func TestWindowOfSuccessor(t *testing.T) {
 	old := s.keys
 	s.give(Rekey{Conn: "c"})
 	s.grantSuccessor()
-	next := s.order[1]
+	next := s.order.at(1)
 	if next.win.size > 1 {
 		t.Fatalf("a window of %d without a word", next.win.size)
 	}
