@@ -17,7 +17,7 @@ BENCHFLAGS =
 # Where strongSwan is installed: the tree that the scenarios with real peers have fetched, or else this machine's.
 STRONGSWAN = $(firstword $(wildcard .cache/peers/*/root))
 
-.PHONY: build demo test check fmt vet staticcheck tidy arch race cross e2e e2e-long soak fuzz bench bench-programs bench-compare clean
+.PHONY: build demo test test-offloads check fmt vet staticcheck tidy arch race cross e2e e2e-long soak fuzz bench bench-programs bench-compare clean
 
 build:
 	go build -trimpath -o bin/culvert ./cmd/culvert
@@ -59,6 +59,12 @@ e2e:
 # The scenarios that are a matter of time, at their full length: the storm of rekeying for 5 minutes, floods for 2 each.
 e2e-long:
 	CULVERT_E2E_KEEP=$(CURDIR)/artifacts go test -count=1 -v -timeout 30m -run 'RobustRekeyStorm|RobustFlood' ./internal/e2e -long
+
+# The tests of the gateway and the scenarios once for each fast path that can be off, and without all.
+test-offloads:
+	for off in tso uso queues coalesce udp-segment udp-gro batch all; do echo "== without $$off"; \
+	CULVERT_TEST_NO_OFFLOAD=$$off go test -count=1 -timeout 20m ./tun ./udp ./gateway ./internal/e2e || exit; done
+	echo "== without the processor's instructions"; GODEBUG=cpu.all=off go test -count=1 -timeout 20m ./esp ./suite/... ./tun ./internal/inet ./gateway
 
 # Half a year of simulation, a month of two gateways in a time of their own, and ten minutes of daemons that live fast: they end with what
 # they began with. make test has all three in short.

@@ -22,13 +22,16 @@ type Program struct {
 // NewProgram prepares a culvert daemon with the text of its configuration and further flags for `culvert run`.
 func NewProgram(h *Host, conf string, flags ...string) *Program {
 	h.net.t.Helper()
-	if off := os.Getenv("CULVERT_TEST_NO_OFFLOAD"); off != "" {
+	if off := noOffload(); off != "" {
 		flags = append([]string{"--no-offload=" + off}, flags...) // what the scenario says itself comes last and counts
 	}
 	p := &Program{host: h, dir: filepath.Join(h.net.dir, h.Name), flags: flags}
 	Must(h.net.t, os.MkdirAll(p.dir, 0o755), p.Configure(conf))
 	return p
 }
+
+// noOffload are the fast paths that the environment has every daemon do without.
+func noOffload() string { return os.Getenv("CULVERT_TEST_NO_OFFLOAD") }
 
 // Configure writes the configuration; a running daemon reads it when it is told to.
 func (p *Program) Configure(conf string) error {

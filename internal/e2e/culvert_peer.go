@@ -82,9 +82,32 @@ type CulvertStatus struct {
 	Connections []CulvertConnection `json:"connections"`
 	Strangers   []CulvertIKE        `json:"strangers"`
 	Refused     []CulvertFailure    `json:"refused"`
+	Offloads    []CulvertOffload    `json:"offloads"`
+	Queues      int                 `json:"queues"`
+	Sockets     []CulvertSocket     `json:"sockets"`
+	Shortages   []string            `json:"shortages"`
 	SPIs        int                 `json:"spis"`
 	Drops       map[string]uint64   `json:"drops"`
 	IKEDrops    map[string]uint64   `json:"ike_drops"`
+}
+
+// CulvertOffload is a fast path.
+type CulvertOffload struct {
+	Name  string `json:"name"`
+	State string `json:"state"`
+}
+
+// CulvertSocket is a socket of the daemon.
+type CulvertSocket struct {
+	Address string        `json:"address"`
+	Recv    CulvertBuffer `json:"recv_buffer"`
+	Send    CulvertBuffer `json:"send_buffer"`
+}
+
+// CulvertBuffer is a buffer of a socket, in bytes.
+type CulvertBuffer struct {
+	Asked   int `json:"asked"`
+	Granted int `json:"granted"`
 }
 
 // CulvertConnection is a configured connection.

@@ -64,6 +64,11 @@ func (h *Host) Transfer(to *Host, addr netip.Addr, n int64) (Transfer, error) {
 	return h.Host.Transfer(to.Host, addr, n)
 }
 
+// Datagrams sends datagrams over UDP from this host to an address of another one.
+func (h *Host) Datagrams(to *Host, addr netip.Addr, d Datagrams) (DatagramsResult, error) {
+	return h.Host.Datagrams(to.Host, addr, d)
+}
+
 // What runs on a host is told by these types of package lab.
 type (
 	// Ping says how to send ICMP echo requests.
@@ -74,6 +79,10 @@ type (
 	Pinger = lab.Pinger
 	// Transfer is what came of sending a stream of random bytes over TCP.
 	Transfer = lab.Transfer
+	// Datagrams says what to send over UDP.
+	Datagrams = lab.Datagrams
+	// DatagramsResult is what came of it.
+	DatagramsResult = lab.DatagramsResult
 	// Process is a running Command. It cannot outlive the process that started it.
 	Process = lab.Process
 )

@@ -4,7 +4,10 @@ package lab
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"net"
 	"net/netip"
 	"os"
@@ -83,6 +86,47 @@ func TestTraffic(t *testing.T) {
 	ping, err = public.Ping(private.Addr(), Ping{Patience: 50 * time.Millisecond})
 	if err == nil && ping.Received != 0 {
 		t.Errorf("a private address answers: %v", ping)
+	}
+}
+
+// Datagrams arrive in their order, and what the network does to them is noticed.
+func TestDatagrams(t *testing.T) {
+	requireRoot(t)
+	private, public := behindNAT(t)
+	for _, d := range []Datagrams{
+		{Bytes: 1 << 20, Size: 1200}, {Bytes: 1 << 20, Size: 1200, Trains: true}, {Bytes: 1 << 16, Size: MinDatagram, Trains: true, Class: 2},
+	} {
+		r, err := private.Datagrams(public, public.Addr(), d)
+		if err != nil || !r.Intact() || r.Early != 0 || int64(r.Sent) < d.Bytes/int64(d.Size) || d.Trains && r.Trains == 0 {
+			t.Errorf("%+v: %v, %v", d, r, err)
+		}
+	}
+	if n := public.Counters()["UdpInDatagrams"]; n < 1<<20/1200 {
+		t.Errorf("the kernel counts %d datagrams", n)
+	}
+	r, err := private.Datagrams(public, netip.MustParseAddr("192.0.2.253"), Datagrams{Bytes: 1 << 17, Size: 1200, Patience: time.Millisecond})
+	if err != nil || r.Intact() || r.Received != 0 {
+		t.Errorf("to nobody: %v, %v", r, err)
+	}
+}
+
+// What is damaged, doubled or early counts as that.
+func TestDatagramsReceiver(t *testing.T) {
+	one := func(number byte) []byte {
+		b := append(make([]byte, 8), 0, 0, 0, 0, 'x', number)
+		b[7] = number
+		binary.BigEndian.PutUint32(b[8:], crc32.ChecksumIEEE(b[MinDatagram:]))
+		return b
+	}
+	r := receiver{sum: sha256.New(), seen: map[uint64]bool{}}
+	bad := one(4)
+	bad[13] ^= 1
+	for _, b := range [][]byte{one(0), one(2), one(1), one(1), bad, one(4), one(4)} {
+		r.take(b)
+	}
+	want := DatagramsResult{Received: 4, Damaged: 1, Doubles: 2, Early: 2}
+	if r.result != want {
+		t.Errorf("got %v, want %v", r.result, want)
 	}
 }
 
