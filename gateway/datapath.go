@@ -206,14 +206,18 @@ func (r *route) write(d udp.Datagrams) error {
 		return udp.ErrUnreachable
 	}
 	d.Local, d.Remote = r.path.Local, r.path.Remote
-	err := r.conn.Write(d)
-	if err != nil && (errors.Is(err, udp.ErrSource) || errors.Is(err, udp.ErrUnreachable)) {
-		// Our address may be gone. From another one the peer can follow us, as it would follow a NAT's whim (RFC 7296
-		// 2.23).
-		d.Local = netip.AddrPort{}
-		err = r.conn.Write(d)
+	return r.again(d, r.conn.Write(d))
+}
+
+// again tries once more to send a train for which the socket has returned err, if there is hope.
+func (r *route) again(d udp.Datagrams, err error) error {
+	if err == nil || r.conn == nil || !errors.Is(err, udp.ErrSource) && !errors.Is(err, udp.ErrUnreachable) {
+		return err
 	}
-	return err
+	// Our address may be gone. From another one the peer can follow us, as it would follow a NAT's whim (RFC 7296
+	// 2.23).
+	d.Local = netip.AddrPort{}
+	return r.conn.Write(d)
 }
 
 // dropOfSend is the reason why an error of sending is counted.

@@ -170,6 +170,14 @@ func (q *scriptQueue) Read(buf []byte) (tun.Super, error) {
 	return s, nil
 }
 
+func (q *scriptQueue) TryRead(buf []byte) (tun.Super, bool, error) {
+	s, err := q.Read(buf)
+	if err != nil {
+		return tun.Super{}, false, nil // the end is for Read to tell
+	}
+	return s, true, nil
+}
+
 func (q *scriptQueue) Write(s tun.Super, more [][]byte) error {
 	s.Packet = bytes.Clone(s.Packet)
 	for _, piece := range more {
@@ -206,6 +214,13 @@ func (c *scriptConn) Write(d udp.Datagrams) error {
 		c.sent = append(c.sent, one)
 	}
 	return nil
+}
+
+func (c *scriptConn) WriteBatch(trains []udp.Datagrams) (int, error) {
+	for i := range trains {
+		_ = c.Write(trains[i])
+	}
+	return len(trains), nil
 }
 
 // bySPI are the datagrams of each SA, in their order.

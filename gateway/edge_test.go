@@ -27,9 +27,10 @@ import (
 // brokenQueue is a queue of a device that is gone.
 type brokenQueue struct{}
 
-func (brokenQueue) Read([]byte) (tun.Super, error)  { return tun.Super{}, errors.New("no such device") }
-func (brokenQueue) Write(tun.Super, [][]byte) error { return errors.New("no such device") }
-func (brokenQueue) Close() error                    { return nil }
+func (brokenQueue) Read([]byte) (tun.Super, error)          { return tun.Super{}, errors.New("no such device") }
+func (brokenQueue) TryRead([]byte) (tun.Super, bool, error) { return tun.Super{}, false, nil }
+func (brokenQueue) Write(tun.Super, [][]byte) error         { return errors.New("no such device") }
+func (brokenQueue) Close() error                            { return nil }
 
 const (
 	flagSYN = 0x02

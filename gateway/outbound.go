@@ -10,45 +10,35 @@ import (
 	"github.com/culvert-vpn/culvert/internal/inet"
 	"github.com/culvert-vpn/culvert/ts"
 	"github.com/culvert-vpn/culvert/tun"
-	"github.com/culvert-vpn/culvert/udp"
 )
 
 // outboundLoop forwards from one queue of the TUN device to the peers.
 type outboundLoop struct {
 	*datapath
 	queue tun.Queue
-	// buf holds what is read, with room for ESP on both sides, so that a packet is sealed where it lies.
-	buf []byte
-	// train holds the sealed segments of a superpacket.
-	train []byte
-	// segment holds one of them in transport mode, where it is sealed without its IP header.
+	buf   []byte // holds what is read
+	out   batch
+	// segment holds a packet of transport mode, which is sealed without its IP header.
 	segment []byte
 	icmp    []byte
 }
 
-const (
-	trainLen = 64 << 10
-	// maxTrain is how many datagrams one system call sends (UDP_MAX_SEGMENTS).
-	maxTrain = 64
-)
-
 func newOutboundLoop(d *datapath, q tun.Queue) *outboundLoop {
 	return &outboundLoop{
 		datapath: d, queue: q,
-		buf:   make([]byte, esp.Headroom+tun.MaxSuper+esp.Tailroom),
-		train: make([]byte, trainLen), segment: make([]byte, tun.MaxSuper),
-		icmp: make([]byte, 0, 1280),
+		buf: make([]byte, tun.Headroom+tun.MaxSuper), out: newBatch(d),
+		segment: make([]byte, tun.MaxSuper), icmp: make([]byte, 0, 1280),
 	}
 }
 
-// run forwards until the queue is closed. An error means that the device is gone.
+// run forwards until the queue is closed. What has come meanwhile is sent together; nothing waits for what may come. An
+// error means that the device is gone.
 func (f *outboundLoop) run() error {
-	room := f.buf[esp.Headroom : esp.Headroom+tun.MaxSuper]
+	s, err := f.queue.Read(f.buf)
 	for {
-		s, err := f.queue.Read(room)
 		switch {
 		case err == nil:
-			f.forward(s)
+			f.forward(&s)
 		case errors.Is(err, os.ErrClosed):
 			return nil
 		case errors.Is(err, tun.ErrMalformed), errors.Is(err, io.ErrShortBuffer):
@@ -56,11 +46,16 @@ func (f *outboundLoop) run() error {
 		default:
 			return err
 		}
+		var waiting bool
+		if s, waiting, err = f.queue.TryRead(f.buf); !waiting {
+			f.out.flush()
+			s, err = f.queue.Read(f.buf)
+		}
 	}
 }
 
-// forward finds the SA of a packet or superpacket and sends it.
-func (f *outboundLoop) forward(s tun.Super) {
+// forward finds the SA of a packet or superpacket, and seals it for the next flush.
+func (f *outboundLoop) forward(s *tun.Super) {
 	p, err := ts.ParsePacket(s.Packet)
 	if err != nil {
 		f.counters.drop(DropNotIP)
@@ -98,11 +93,10 @@ func (f *outboundLoop) forward(s tun.Super) {
 	if isSYN(s.Packet, &p) {
 		t.mss = inet.MSS(min(t.mtu, f.deviceMTU), p.Dst.Is6())
 	}
-	if s.Plain() || s.Complete() {
-		f.one(s.Packet[:p.TotalLen], t)
-	} else {
-		f.many(&s, t)
+	if s.GSO == tun.GSONone && s.Complete() {
+		s.Packet = s.Packet[:p.TotalLen]
 	}
+	f.ship(s, &t)
 }
 
 // shunted counts a packet of a policy without a tunnel. What may pass should not have come here: the device does not know its
@@ -126,94 +120,71 @@ type shipment struct {
 	next  byte   // the protocol behind the IP header, in transport mode
 }
 
-// seal seals a packet of n bytes that stands HeadLen bytes into buf; in transport mode its IP header is in that room.
-func (t *shipment) seal(buf []byte, n int, seq uint64) []byte {
-	if t.sa.bare != 0 {
-		return t.sa.esp.SealTransport(buf, n-t.sa.bare, t.next, seq)
+// ship cuts what was read into packets, each sealed in its place in the batch. Those of a superpacket that one train cannot
+// hold go into trains of equal length.
+func (f *outboundLoop) ship(s *tun.Super, t *shipment) {
+	size, n := len(s.Packet), s.Segments()
+	if s.GSO != tun.GSONone {
+		size = min(size, s.HdrLen+s.SegmentSize)
 	}
-	return t.sa.esp.SealPadded(buf, n, t.sa.padded(n, t.mtu), seq)
-}
-
-// one seals a packet where it lies in buf, and sends it.
-func (f *outboundLoop) one(pkt []byte, t shipment) {
-	if len(pkt) > t.mtu && f.tooBig(pkt, t.mtu) {
-		return
-	}
-	if t.mss != 0 {
-		inet.ClampMSS(pkt, t.mss)
-	}
-	seq, ok := t.sa.esp.Reserve(1)
-	if !ok {
-		f.spent(t.sa, 1)
-		return
-	}
-	sealed := t.seal(f.buf[esp.Headroom+t.sa.bare-t.sa.esp.HeadLen():], len(pkt), seq)
-	if sealed == nil {
-		f.counters.drop(DropNotIP)
-		return
-	}
-	f.send(t, sealed, 0, 1)
-}
-
-// many cuts a superpacket into a train, seals every segment in its place, and sends the train.
-func (f *outboundLoop) many(s *tun.Super, t shipment) {
-	size := s.HdrLen + s.SegmentSize
 	stride := t.sa.esp.PacketLen(t.sa.padded(size, t.mtu) - t.sa.bare)
-	n, perTrain := s.Segments(), min(maxTrain, len(f.train)/stride)
+	perTrain := fit(stride)
 	if n == 0 || perTrain == 0 {
 		f.counters.drop(DropSuper)
 		return
 	}
-	if size > t.mtu && f.tooBig(f.train[:s.Cut(0, f.train)], t.mtu) {
+	if size > t.mtu && f.tooBig(f.segment[:s.Cut(0, f.segment)], t.mtu) {
 		return
 	}
-	headLen := t.sa.esp.HeadLen()
-	for i := 0; i < n; {
+	trains := (n + perTrain - 1) / perTrain
+	perTrain = (n + trains - 1) / trains
+	for i := 0; i < n; i += perTrain {
 		count := min(perTrain, n-i)
 		seq, ok := t.sa.esp.Reserve(count)
 		if !ok {
 			f.spent(t.sa, n-i)
 			return
 		}
-		end := 0
+		room := f.out.room(stride, count)
 		for k := range count {
-			place := f.train[k*stride:]
-			length := f.cut(s, i+k, place[headLen:], t)
-			end = k*stride + len(t.seal(place, length, seq+uint64(k)))
+			sealed := f.seal(s, i+k, room, t, seq+uint64(k))
+			if sealed == nil {
+				f.counters.drop(DropNotIP)
+				return
+			}
+			f.out.add(t.route, t.tos, len(sealed))
+			room = room[len(sealed):]
 		}
-		f.send(t, f.train[:end], stride, count)
-		i += count
 	}
+	f.report(t.sa)
 }
 
-// cut puts a segment of a superpacket into its place, in transport mode without its IP header. It returns the length of all of it.
-func (f *outboundLoop) cut(s *tun.Super, i int, place []byte, t shipment) int {
+// seal seals segment i of what was read at the start of room.
+func (f *outboundLoop) seal(s *tun.Super, i int, room []byte, t *shipment, seq uint64) []byte {
+	o, bare := t.sa.esp, t.sa.bare
+	place := room[o.HeadLen():]
 	segment := place
-	if t.sa.bare != 0 {
+	if bare != 0 {
 		segment = f.segment
 	}
-	length := s.Cut(i, segment)
+	n := s.Cut(i, segment)
 	if t.mss != 0 {
-		inet.ClampMSS(segment[:length], t.mss)
+		inet.ClampMSS(segment[:n], t.mss)
 	}
-	if t.sa.bare != 0 {
-		copy(place, segment[t.sa.bare:length])
+	if bare != 0 {
+		copy(place, segment[bare:n])
+		return o.SealTransport(room, n-bare, t.next, seq)
 	}
-	return length
+	return o.SealPadded(room, n, t.sa.padded(n, t.mtu), seq)
 }
 
-// send sends a train of n datagrams.
-func (f *outboundLoop) send(t shipment, train []byte, stride, n int) {
-	if err := t.route.write(udp.Datagrams{Buf: train, Stride: stride, TOS: t.tos}); err != nil {
-		f.counters.dropN(dropOfSend(err), n)
-	} else {
-		t.route.sent.Store(f.now())
+// report tells the control loop when the SA wants a successor.
+func (f *outboundLoop) report(sa *outboundSA) {
+	if sa.esp.SoftReached() {
+		sa.soft.raise()
 	}
-	if t.sa.esp.SoftReached() {
-		t.sa.soft.raise()
-	}
-	if t.sa.soft.due() {
-		t.sa.soft.sent(f.mail.tell(ike.Expiring{SPI: t.sa.pair}))
+	if sa.soft.due() {
+		sa.soft.sent(f.mail.tell(ike.Expiring{SPI: sa.pair}))
 	}
 }
 

@@ -390,8 +390,9 @@ func forwardingAllocatesNothing(t *testing.T, mode string) {
 	forward := func(super tun.Super) func() {
 		return func() {
 			s := super
-			s.Packet = sender.buf[esp.Headroom:][:copy(sender.buf[esp.Headroom:], super.Packet)]
-			sender.forward(s)
+			s.Packet = sender.buf[:copy(sender.buf, super.Packet)]
+			sender.forward(&s)
+			sender.out.flush()
 			train := wire.sent
 			train.Buf = receiver.buf[:copy(receiver.buf, train.Buf)]
 			train.Local, train.Remote = train.Remote, train.Local
@@ -422,13 +423,18 @@ type wireConn struct{ sent udp.Datagrams }
 
 func (c *wireConn) Read([]byte) (udp.Datagrams, error) { return udp.Datagrams{}, errors.ErrUnsupported }
 func (c *wireConn) Write(d udp.Datagrams) error        { c.sent = d; return nil }
-func (c *wireConn) LocalAddr() netip.AddrPort          { return netip.AddrPort{} }
-func (c *wireConn) Close() error                       { return nil }
+func (c *wireConn) WriteBatch(d []udp.Datagrams) (int, error) {
+	c.sent = d[len(d)-1]
+	return len(d), nil
+}
+func (c *wireConn) LocalAddr() netip.AddrPort { return netip.AddrPort{} }
+func (c *wireConn) Close() error              { return nil }
 
 // nullQueue counts what is written.
 type nullQueue struct{ bytes int }
 
-func (q *nullQueue) Read([]byte) (tun.Super, error) { return tun.Super{}, errors.ErrUnsupported }
+func (q *nullQueue) Read([]byte) (tun.Super, error)          { return tun.Super{}, errors.ErrUnsupported }
+func (q *nullQueue) TryRead([]byte) (tun.Super, bool, error) { return tun.Super{}, false, nil }
 func (q *nullQueue) Write(s tun.Super, more [][]byte) error {
 	q.bytes += len(s.Packet)
 	for _, m := range more {

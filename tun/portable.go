@@ -92,9 +92,10 @@ type portableQueue struct {
 }
 
 func (q *portableQueue) Read(buf []byte) (Super, error) {
-	if len(buf) == 0 {
+	if len(buf) <= Headroom {
 		return Super{}, io.ErrShortBuffer
 	}
+	buf = buf[Headroom:]
 	n, err := q.file.Read(buf)
 	if err != nil {
 		return Super{}, q.failure(err)
@@ -105,6 +106,9 @@ func (q *portableQueue) Read(buf []byte) (Super, error) {
 	}
 	return Super{Packet: packet}, nil
 }
+
+// TryRead finds nothing: the file can only wait.
+func (q *portableQueue) TryRead([]byte) (Super, bool, error) { return Super{}, false, nil }
 
 // Write does in software what the device does not: it joins the pieces, and cuts superpackets.
 func (q *portableQueue) Write(s Super, more [][]byte) error {

@@ -2,7 +2,6 @@ package tun
 
 import (
 	"encoding/binary"
-	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -21,21 +20,14 @@ const (
 	vnetECN           = 0x80 // flag in the GSO type: the first segment may carry CWR; Cut takes care of it always
 )
 
-// queue is one file of a TUN device. The header travels beside the packet in an iovec, so that the packet lies exactly
-// where the caller wants it. The iovecs and functions are kept in the queue because they would escape to the heap
+// queue is one file of a TUN device. The iovecs and functions are kept in the queue because they would escape to the heap
 // otherwise.
 type queue struct {
 	file   *os.File
 	raw    syscall.RawConn
 	closed atomic.Bool
 
-	read struct { // of the goroutine that reads
-		header [vnetHeader]byte
-		iov    [2]unix.Iovec
-		call   func(fd uintptr) bool
-		n      int
-		errno  syscall.Errno
-	}
+	read  reading
 	write struct {
 		sync.Mutex
 		header [vnetHeader]byte
@@ -52,41 +44,8 @@ func newQueue(file *os.File) (*queue, error) {
 		return nil, err
 	}
 	q := &queue{file: file, raw: raw}
-	q.read.call, q.write.call = q.readv, q.writev
+	q.read.wait, q.read.try, q.write.call = q.readOrWait, q.readOnce, q.writev
 	return q, nil
-}
-
-func (q *queue) Read(buf []byte) (Super, error) {
-	if len(buf) == 0 {
-		return Super{}, io.ErrShortBuffer
-	}
-	r := &q.read
-	setIovec(&r.iov[0], r.header[:])
-	setIovec(&r.iov[1], buf)
-	err := q.raw.Read(r.call)
-	r.iov[1] = unix.Iovec{} // buf is the caller's again
-	if err != nil {
-		return Super{}, q.failure(err)
-	}
-	if r.errno != 0 {
-		return Super{}, q.failure(r.errno)
-	}
-	if r.n < vnetHeader {
-		return Super{}, ErrMalformed
-	}
-	packet := buf[:r.n-vnetHeader]
-	if len(packet) == len(buf) && ipLen(packet) > len(packet) {
-		return Super{}, io.ErrShortBuffer // the kernel cuts off silently
-	}
-	return decodeHeader(r.header[:], packet)
-}
-
-// readv is one attempt; false makes the runtime wait until the file is readable.
-func (q *queue) readv(fd uintptr) bool {
-	r := &q.read
-	n, _, errno := unix.Syscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&r.iov[0])), uintptr(len(r.iov)))
-	r.n, r.errno = int(n), errno
-	return errno != unix.EAGAIN && errno != unix.EINTR
 }
 
 func (q *queue) Write(s Super, more [][]byte) error {

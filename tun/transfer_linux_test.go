@@ -77,7 +77,7 @@ func newPair(t *testing.T, o Options, carry carrier, inOne func()) *pair {
 }
 
 func (p *pair) carry(from, to Queue, carry carrier) {
-	buf, scratch := make([]byte, MaxSuper), make([]byte, MaxSuper)
+	buf, scratch := make([]byte, Headroom+MaxSuper), make([]byte, MaxSuper)
 	for {
 		s, err := from.Read(buf)
 		if err == nil {

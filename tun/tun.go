@@ -16,13 +16,18 @@ import (
 
 // Queue is one queue of a device.
 //
-// Read is called by one goroutine at a time, Write by any number. Close unblocks both.
+// Read and TryRead are called by one goroutine at a time, Write by any number. Close unblocks all.
 type Queue interface {
-	// Read waits for a packet or superpacket and places it at the start of buf, which it points into: it is the caller's,
-	// as buf is. buf must have room for the biggest packet: the MTU, or MaxSuper when Options.Offload is on.
+	// Read waits for a packet or superpacket and places it Headroom bytes into buf, which it points into: it is the
+	// caller's, as buf is, and what stands before it is overwritten. Behind Headroom buf must have room for the biggest
+	// packet: the MTU, or MaxSuper when Options.Offload is on.
 	// Errors: os.ErrClosed once the queue is closed; ErrMalformed or io.ErrShortBuffer for one packet that cannot be used,
 	// after which reading goes on; others mean that the device is gone.
 	Read(buf []byte) (Super, error)
+
+	// TryRead is Read that does not wait: if nothing is there, waiting is false and err is nil. A queue that cannot tell
+	// always says so.
+	TryRead(buf []byte) (s Super, waiting bool, err error)
 
 	// Write passes one packet or superpacket to the kernel: s.Packet followed by the pieces of more, as if they were
 	// joined. s says how it is to be segmented, and whether its checksum is still to be completed; the zero value of
@@ -70,6 +75,9 @@ const (
 	// MaxSuper is the length in bytes of the longest superpacket: the total length of an IP packet has 16 bits, and the
 	// payload length of IPv6 does not count its header of 40 bytes.
 	MaxSuper = 65535 + 40
+
+	// Headroom is how many bytes of a buffer stand before the packet that Read places in it.
+	Headroom = 16
 
 	minMTU    = 68 // RFC 791 3.2: every internet module must be able to forward 68 bytes
 	maxMTU    = 65535

@@ -77,7 +77,7 @@ func TestEcho(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inNamespace(t)
 			d := openUp(t, o, "10.103.0.1/24")
-			q, buf := d.Queues()[0], make([]byte, MaxSuper)
+			q, buf := d.Queues()[0], make([]byte, Headroom+MaxSuper)
 			for i, n := range []int{28, 29, 84, 1399, 1400} {
 				request := echo(n, uint16(i+1))
 				if err := q.Write(Super{Packet: request[:28]}, [][]byte{request[28:]}); err != nil {
@@ -96,6 +96,41 @@ func TestEcho(t *testing.T) {
 	}
 }
 
+// TryRead gives what Read would, and does not wait for it.
+func TestTryRead(t *testing.T) {
+	for _, o := range []Options{{}, {Offload: true}} {
+		inNamespace(t)
+		d := openUp(t, o, "10.103.0.1/24")
+		q, buf := d.Queues()[0], make([]byte, Headroom+MaxSuper)
+		for _, n := range []int{28, 1400} {
+			for waiting := true; waiting; { // what the kernel sends of its own
+				var err error
+				if _, waiting, err = q.TryRead(buf); err != nil {
+					t.Fatal(err)
+				}
+			}
+			request := echo(n, 7)
+			if err := q.Write(Super{Packet: request}, nil); err != nil {
+				t.Fatal(err)
+			}
+			for answered := false; !answered; {
+				s, waiting, err := q.TryRead(buf)
+				if err != nil {
+					t.Fatal(err)
+				}
+				answered = waiting && len(s.Packet) == n && s.Plain() && bytes.Equal(s.Packet[24:], request[24:])
+			}
+		}
+		if _, _, err := q.TryRead(buf[:Headroom]); !errors.Is(err, io.ErrShortBuffer) {
+			t.Errorf("no buffer: %v", err)
+		}
+		d.Close()
+		if _, _, err := q.TryRead(buf); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("closed: %v", err)
+		}
+	}
+}
+
 func TestShortBuffer(t *testing.T) {
 	for name, o := range kinds {
 		t.Run(name, func(t *testing.T) {
@@ -106,7 +141,7 @@ func TestShortBuffer(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			buf := make([]byte, 500)
+			buf := make([]byte, Headroom+500)
 			if _, err := readEcho(q, buf); !errors.Is(err, io.ErrShortBuffer) {
 				t.Errorf("a packet longer than the buffer: %v", err)
 			}
@@ -148,7 +183,7 @@ func TestClose(t *testing.T) {
 			q := d.Queues()[0]
 			done := make(chan error)
 			go func() {
-				buf := make([]byte, MaxSuper)
+				buf := make([]byte, Headroom+MaxSuper)
 				for {
 					if _, err := q.Read(buf); err != nil {
 						done <- err
@@ -262,7 +297,7 @@ func TestQueues(t *testing.T) {
 	enough := make(chan bool)
 	for _, q := range d.Queues() {
 		go func() {
-			buf := make([]byte, MaxSuper)
+			buf := make([]byte, Headroom+MaxSuper)
 			for {
 				s, err := q.Read(buf)
 				if err != nil {
@@ -310,7 +345,7 @@ func TestNoAllocations(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inNamespace(t)
 			q := openUp(t, o, "10.103.0.1/24").Queues()[0]
-			buf, request := make([]byte, MaxSuper), echo(1000, 1)
+			buf, request := make([]byte, Headroom+MaxSuper), echo(1000, 1)
 			more := [][]byte{request[28:500], request[500:]}
 			allocs := testing.AllocsPerRun(100, func() {
 				if err := q.Write(Super{Packet: request[:28]}, more); err != nil {

@@ -48,6 +48,15 @@ func (c *portable) Write(d Datagrams) error {
 	return nil
 }
 
+func (c *portable) WriteBatch(trains []Datagrams) (int, error) {
+	for i := range trains {
+		if err := c.Write(trains[i]); err != nil {
+			return i, err
+		}
+	}
+	return len(trains), nil
+}
+
 func (c *portable) LocalAddr() netip.AddrPort { return c.local }
 func (c *portable) Close() error              { return c.conn.Close() }
 

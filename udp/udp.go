@@ -56,6 +56,10 @@ type Conn interface {
 	// Errors, to be told apart by errors.Is: net.ErrClosed, ErrTooBig, ErrNoBuffers, ErrUnreachable, ErrSource, ErrDenied.
 	Write(d Datagrams) error
 
+	// WriteBatch sends trains one after the other, in as few calls as possible. n is the number of those that were sent
+	// before the one that err is about, which is as with Write; those behind it were not tried.
+	WriteBatch(trains []Datagrams) (n int, err error)
+
 	// LocalAddr is the address bound; its port is never 0.
 	LocalAddr() netip.AddrPort
 

@@ -1,7 +1,6 @@
 package udp
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -19,18 +18,20 @@ const nativeSocket = true
 // conn is a socket of Linux.
 type conn struct {
 	udp   *net.UDPConn
+	raw   syscall.RawConn // of udp
 	local netip.AddrPort
 	v6    bool
 	gso   atomic.Bool // UDP_SEGMENT works: so far as is known
 	facts Facts       // but for Segment, which gso says
 
 	control controlBuf // of the goroutine that reads
-	scratch sync.Pool  // *controlBuf, of those that write
+	senders sync.Pool  // *sender
+	zones   zones
 }
 
 func listenNative(addr netip.AddrPort, o Options) (Conn, error) {
 	c := &conn{v6: addr.Addr().Is6()}
-	c.scratch.New = func() any { return new(controlBuf) }
+	c.senders.New = newSender
 	udp, err := bind(addr, func(_, _ string, raw syscall.RawConn) error {
 		var err error
 		if callErr := raw.Control(func(fd uintptr) { err = c.setUp(int(fd), o) }); callErr != nil {
@@ -42,6 +43,10 @@ func listenNative(addr netip.AddrPort, o Options) (Conn, error) {
 		return nil, err
 	}
 	c.udp, c.local = udp, localAddr(udp)
+	if c.raw, err = udp.SyscallConn(); err != nil {
+		udp.Close()
+		return nil, err
+	}
 	return c, nil
 }
 
@@ -78,6 +83,7 @@ func (c *conn) setUp(fd int, o Options) error {
 	if !o.Without.Has(offload.GRO) && unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil {
 		c.facts.Offloads |= offload.GRO
 	}
+	c.facts.Offloads |= offload.Batch &^ o.Without
 	c.gso.Store(!o.Without.Has(offload.Segment) && unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 0) == nil)
 	return nil
 }
@@ -126,64 +132,6 @@ func (c *conn) Read(buf []byte) (Datagrams, error) {
 		decodeControl(control[:cn], &d)
 		return d, nil
 	}
-}
-
-// Limits of UDP_SEGMENT: UDP_MAX_SEGMENTS, which later kernels raised, and what IPv4 lets one call have.
-const (
-	maxSegments = 64
-	maxSend     = 65000
-)
-
-func (c *conn) Write(d Datagrams) error {
-	if d.Len() == 1 {
-		return c.send(&d, d.Buf, 0)
-	}
-	perCall := min(maxSegments, max(1, maxSend/d.Stride)) * d.Stride
-	for rest := d.Buf; len(rest) > 0; {
-		part := rest[:min(perCall, len(rest))]
-		rest = rest[len(part):]
-		if err := c.sendTrain(&d, part); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// sendTrain sends datagrams of d.Stride bytes in one call, or one by one where that is not to be had.
-func (c *conn) sendTrain(d *Datagrams, part []byte) error {
-	if len(part) > d.Stride && c.gso.Load() {
-		err := c.send(d, part, d.Stride)
-		switch {
-		case err == nil:
-			return nil
-		case isAny(err, syscall.EIO):
-			c.gso.Store(false) // the device has no checksum offload, or the route leads through the kernel's IPsec
-		case errors.Is(err, ErrTooBig), errors.Is(err, ErrSource):
-			// EMSGSIZE, or EINVAL before Linux 6.13: the datagrams exceed the MTU. One by one they are fragmented.
-		default:
-			return err
-		}
-	}
-	for len(part) > 0 {
-		n := min(d.Stride, len(part))
-		if err := c.send(d, part[:n], 0); err != nil {
-			return err
-		}
-		part = part[n:]
-	}
-	return nil
-}
-
-// send is one sendmsg.
-func (c *conn) send(d *Datagrams, b []byte, segment int) error {
-	control := c.scratch.Get().(*controlBuf)
-	n := encodeControl(control.bytes(), d.Local.Addr(), c.v6, d.TOS, segment)
-	_, _, err := c.udp.WriteMsgUDPAddrPort(b, control.bytes()[:n], d.Remote)
-	c.scratch.Put(control)
-	if err != nil {
-		return writeError(err)
-	}
-	return nil
 }
 
 func (c *conn) LocalAddr() netip.AddrPort { return c.local }

@@ -128,12 +128,33 @@ func (q *Queue) Read(buf []byte) (tun.Super, error) {
 	case <-q.done:
 		return tun.Super{}, os.ErrClosed
 	case s := <-q.toTunnel:
-		if len(s.Packet) > len(buf) {
-			return tun.Super{}, io.ErrShortBuffer
-		}
-		s.Packet = buf[:copy(buf, s.Packet)]
-		return s, nil
+		return place(s, buf)
 	}
+}
+
+// TryRead returns a packet that a test has sent, if there is one.
+func (q *Queue) TryRead(buf []byte) (tun.Super, bool, error) {
+	select {
+	case <-q.done:
+		return tun.Super{}, true, os.ErrClosed
+	default:
+	}
+	select {
+	case s := <-q.toTunnel:
+		s, err := place(s, buf)
+		return s, true, err
+	default:
+		return tun.Super{}, false, nil
+	}
+}
+
+// place puts a packet where Read promises it.
+func place(s tun.Super, buf []byte) (tun.Super, error) {
+	if len(s.Packet)+tun.Headroom > len(buf) {
+		return tun.Super{}, io.ErrShortBuffer
+	}
+	s.Packet = buf[tun.Headroom:][:copy(buf[tun.Headroom:], s.Packet)]
+	return s, nil
 }
 
 // Write does not wait: when the host does not take its packets, it returns tun.ErrNoBuffers.

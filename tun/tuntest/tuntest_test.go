@@ -23,9 +23,9 @@ func TestBothWays(t *testing.T) {
 			t.Fatal(err)
 		}
 		clear(packet) // Send keeps a copy
-		buf := make([]byte, 100)
+		buf := make([]byte, tun.Headroom+100)
 		s, err := d.Queues()[1].Read(buf)
-		if err != nil || !bytes.Equal(s.Packet, []byte{0x45, 1, 2, 3}) || &s.Packet[0] != &buf[0] {
+		if err != nil || !bytes.Equal(s.Packet, []byte{0x45, 1, 2, 3}) || &s.Packet[0] != &buf[tun.Headroom] {
 			t.Errorf("%x, %v", s.Packet, err)
 		}
 		if err := d.Queues()[0].Write(tun.Super{Packet: []byte{1, 2}}, [][]byte{{3}, nil, {4, 5}}); err != nil {
@@ -70,7 +70,7 @@ func TestLimits(t *testing.T) {
 	if err := q.Send(tun.Super{Packet: []byte{1, 2, 3}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := q.Read(make([]byte, 2)); err != io.ErrShortBuffer {
+	if _, err := q.Read(make([]byte, tun.Headroom+2)); err != io.ErrShortBuffer {
 		t.Errorf("a short buffer: %v", err)
 	}
 }

@@ -217,6 +217,16 @@ func (c *Conn) source(d udp.Datagrams) (netip.AddrPort, []Hook, error) {
 	return netip.AddrPortFrom(addr, c.local.Port()), n.hooks, nil
 }
 
+// WriteBatch writes one train after the other.
+func (c *Conn) WriteBatch(trains []udp.Datagrams) (int, error) {
+	for i := range trains {
+		if err := c.Write(trains[i]); err != nil {
+			return i, err
+		}
+	}
+	return len(trains), nil
+}
+
 // train is what of one Write stays together.
 type train struct {
 	from, to netip.AddrPort
