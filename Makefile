@@ -56,9 +56,10 @@ cross:
 e2e:
 	CULVERT_E2E_KEEP=$(CURDIR)/artifacts go test -count=1 -v -timeout 30m -run '$(RUN)' ./internal/e2e/...
 
-# The scenarios that are a matter of time, at their full length: the storm of rekeying for 5 minutes, floods for 2 each.
+# The scenarios that are a matter of time, at their full length: the storm of rekeying for 5 minutes, floods for 2 each, streams of 1 GB
+# each way.
 e2e-long:
-	CULVERT_E2E_KEEP=$(CURDIR)/artifacts go test -count=1 -v -timeout 30m -run 'RobustRekeyStorm|RobustFlood' ./internal/e2e -long
+	CULVERT_E2E_KEEP=$(CURDIR)/artifacts go test -count=1 -v -timeout 60m -run 'RobustRekeyStorm|RobustFlood|Transfer' ./internal/e2e -long
 
 # The tests of the gateway and the scenarios once for each fast path that can be off, and without all.
 test-offloads:

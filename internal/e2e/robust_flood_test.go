@@ -16,7 +16,7 @@ import (
 )
 
 // long makes the scenarios that are a matter of time take it.
-var long = flag.Bool("long", false, "let floods and storms of rekeying go on for minutes")
+var long = flag.Bool("long", false, "let floods and storms of rekeying go on for minutes, and streams be of 1 GB")
 
 const (
 	// floodRate is how many messages a second a flood has, if the machine can send them.
