@@ -82,11 +82,18 @@ func (q *queue) Write(s Super, more [][]byte) error {
 
 const maxIovec = 1024 // UIO_MAXIOV of Linux
 
+// writev is one attempt; false makes the runtime wait until the file takes more. The call is raw, as those of reading are: it
+// can last 20 microseconds, as the kernel brings a superpacket to its socket meanwhile, and the scheduler would take that for
+// a thread that blocks and busy itself with moving goroutines away from it.
 func (q *queue) writev(fd uintptr) bool {
 	w := &q.write
-	_, _, errno := unix.Syscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&w.iov[0])), uintptr(len(w.iov)))
-	w.errno = errno
-	return errno != unix.EAGAIN && errno != unix.EINTR
+	for {
+		_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&w.iov[0])), uintptr(len(w.iov)))
+		w.errno = errno
+		if errno != unix.EINTR {
+			return errno != unix.EAGAIN
+		}
+	}
 }
 
 func (q *queue) Close() error {

@@ -61,6 +61,13 @@ func AddPseudo(sum uint64, src, dst netip.Addr, protocol uint8, length int) uint
 	return Add(sum, rest[:])
 }
 
+// AddWords adds what a pseudo header has besides the addresses: the protocol and the length of the next layer, which is
+// less than 2^16.
+func AddWords(sum, protocol uint64, length int) uint64 {
+	sum, carry := bits.Add64(sum, uint64(bits.ReverseBytes16(uint16(protocol)))+uint64(bits.ReverseBytes16(uint16(length))), 0)
+	return addCarry(sum, carry)
+}
+
 // Fold ends a checksum in progress: the one's complement sum of the 16-bit words in network order, not
 // complemented.
 func Fold(sum uint64) uint16 {
