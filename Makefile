@@ -17,7 +17,7 @@ BENCHFLAGS =
 # Where strongSwan is installed: the tree that the scenarios with real peers have fetched, or else this machine's.
 STRONGSWAN = $(firstword $(wildcard .cache/peers/*/root))
 
-.PHONY: build demo test test-offloads check fmt vet staticcheck tidy arch race cross e2e e2e-long soak fuzz bench bench-programs bench-compare clean
+.PHONY: build demo test test-offloads check fmt vet staticcheck tidy arch race cross e2e e2e-long soak fuzz bench bench-programs bench-compare bench-publish clean
 
 build:
 	go build -trimpath -o bin/culvert ./cmd/culvert
@@ -83,9 +83,13 @@ bench-programs: build
 	go build -trimpath -tags culvert_bench_nocipher -o bin/bench/culvert-nocipher ./cmd/culvert
 	cd bench/compare/wireguard && go build -trimpath -o $(CURDIR)/bin/bench/wireguard-go golang.zx2c4.com/wireguard
 
-# Tunnels side by side, as root, about ten minutes: BENCHFLAGS="--case tcp1,udp64 --rounds 3" is quicker. See culvert bench --help.
+# Tunnels side by side, as root, ten minutes; BENCHFLAGS="--case tcp1,udp64 --rounds 3" is quicker. See culvert bench --help.
 bench-compare: bench-programs
-	bin/culvert bench --strongswan-root "$(STRONGSWAN)" $(BENCHFLAGS)
+	bin/culvert bench --strongswan-root "$(STRONGSWAN)" --output artifacts/bench $(BENCHFLAGS)
+
+# The same for docs/performance.md, and what it shows. Do it on a machine that does nothing else.
+bench-publish: bench-programs
+	bin/culvert bench --strongswan-root "$(STRONGSWAN)" --output docs/performance --insert docs/performance.md $(BENCHFLAGS)
 
 clean:
 	rm -rf bin artifacts

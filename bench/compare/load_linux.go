@@ -59,9 +59,8 @@ func (r *run) tcp(e *session, c tcpCase) (values map[Metric]float64, err error) 
 				err = errors.New("nothing arrived")
 			}
 			gigabytes := float64(arrived) / 1e9
-			values = map[Metric]float64{
-				Throughput: gigabytes * 8 / s.seconds, CPU: s.daemons / gigabytes, CPULoad: s.generator / gigabytes, RSS: s.peak / mega,
-			}
+			values = map[Metric]float64{Throughput: gigabytes * 8 / s.seconds, CPULoad: s.generator / gigabytes}
+			e.costs(values, s, CPU, gigabytes)
 		}
 		err = errors.Join(err, stopAll(streams))
 		return bytesOf(streams), err
@@ -69,8 +68,14 @@ func (r *run) tcp(e *session, c tcpCase) (values map[Metric]float64, err error) 
 	return values, err
 }
 
-// udp floods first. Then it sends at a rate that rises from well below to well above what arrived of the flood: with the
-// processors not busy with sending what is lost, more may arrive.
+// costs adds what the daemons used, the processor time for each unit. The link has no daemons.
+func (e *session) costs(values map[Metric]float64, s spent, cpu Metric, units float64) {
+	if e.kind != rawLink {
+		values[cpu], values[RSS] = s.daemons/units, s.peak/mega
+	}
+}
+
+// udp floods first, and then looks for the best rate: with the processors not busy with sending what is lost, more may arrive.
 func (r *run) udp(e *session, c udpCase) (values map[Metric]float64, err error) {
 	if c.size+28 > e.mtu {
 		return nil, nil // it would be measured in fragments
@@ -95,28 +100,39 @@ func (r *run) udp(e *session, c udpCase) (values map[Metric]float64, err error) 
 			return 0, err
 		}
 		flood := float64(arrived) / s.seconds
-		values = map[Metric]float64{
-			Flood: flood, Best: max(flood, r.bestRate(d, flood)), Late: float64(late) / float64(arrived),
-			CPUPacket: s.daemons * 1e6 / float64(arrived), RSS: s.peak / mega,
-		}
+		values = map[Metric]float64{Flood: flood, Best: max(flood, r.bestRate(d, flood)), Late: float64(late) / float64(arrived)}
+		e.costs(values, s, CPUPacket, float64(arrived)/1e6)
 		d.Stop()
 		return d.Arrived() * uint64(c.size), e.alive()
 	})
 	return values, err
 }
 
-// bestRate raises the rate from a half of what arrives of a flood until what arrives does not rise any more.
+// bestRate looks for the rate at which most arrive: higher while nothing is lost, then between what was and what was not lost.
 func (r *run) bestRate(d *load.Datagrams, flood float64) (best float64) {
-	const steps, first, last = 12, 0.6, 5.0
+	const steps, faster, lossless = 8, 1.7, 0.97
 	step := r.Window / steps
-	rate, factor := flood*first, 1.2115 // first*factor^(steps-1) = last
+	rate, kept, lost := flood, 0.0, 0.0 // the highest rate without loss, and the lowest with
 	for range steps {
 		d.SetRate(uint64(rate))
 		time.Sleep(step / 4) // what was sent before
-		before, begin := d.Arrived(), time.Now()
+		sent, arrived, begin := d.Sent(), d.Arrived(), time.Now()
 		time.Sleep(step * 3 / 4)
-		best = max(best, float64(d.Arrived()-before)/time.Since(begin).Seconds())
-		rate *= factor
+		share := float64(d.Arrived()-arrived) / float64(max(d.Sent()-sent, 1))
+		best = max(best, float64(d.Arrived()-arrived)/time.Since(begin).Seconds())
+		if share >= lossless {
+			kept = max(kept, rate)
+		} else if lost == 0 || rate < lost {
+			lost = rate
+		}
+		switch {
+		case lost == 0:
+			rate *= faster
+		case kept == 0:
+			rate /= faster
+		default:
+			rate = (kept + lost) / 2
+		}
 	}
 	return best
 }

@@ -7,8 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // profile has perf(1) watch the daemons until stop is called. PREFIX-a.data and PREFIX-b.data are for perf report, and the
@@ -29,7 +27,7 @@ func profile(prefix string, e *session) (stop func(), err error) {
 		}
 		data := fmt.Sprintf("%s-%s.data", prefix, s.name)
 		cmd := exec.Command("perf", "record", "--quiet", "--freq", "997", "--call-graph", "fp", "--output", data, "--pid", fmt.Sprint(s.daemon.Pid()))
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for perf, which ends with the daemon anyway
 		if err := cmd.Start(); err != nil {
 			stop()
 			return nil, fmt.Errorf("profiles need perf(1): %w", err)

@@ -79,34 +79,34 @@ func Figures() []Figure {
 		add := func(m Metric, title, unit string, less bool) {
 			list = append(list, Figure{c.Name, m, c.About + title, unit, less})
 		}
-		switch what := c.what.(type) {
+		switch c.what.(type) {
 		case tcpCase:
 			add(Throughput, "", "Gbit/s", false)
 			add(CPU, ": CPU", "s/GB", true)
-			add(RSS, ": memory", "MB", true)
 		case udpCase:
 			add(Flood, ", flood: received", "packets/s", false)
 			add(Best, ", best rate: received", "packets/s", false)
 			add(CPUPacket, ", flood: CPU", "µs/packet", true)
-			add(RSS, ": memory", "MB", true)
 		case rttCase:
 			add(P50, ": median", "µs", true)
 			add(P99, ": 99%", "µs", true)
 		case setupCase:
-			_ = what
 			add(Setup, "", "ms", true)
 			add(CPUSetup, ": CPU", "ms", true)
 		}
 	}
-	return list
+	return append(list, Figure{anyCase, RSS, "memory of a daemon under load, at most", "MB", true})
 }
+
+// anyCase stands for the greatest value of all cases in a round.
+const anyCase = ""
 
 // Values are a figure's values of a subject, by round; rounds without one are left out.
 func (r *Report) Values(f Figure, subject string) map[int]float64 {
 	values := map[int]float64{}
 	for _, s := range r.Samples {
-		if v, ok := s.Values[f.Metric]; ok && s.Case == f.Case && s.Subject == subject {
-			values[s.Round] = v
+		if v, ok := s.Values[f.Metric]; ok && (s.Case == f.Case || f.Case == anyCase) && s.Subject == subject {
+			values[s.Round] = max(values[s.Round], v)
 		}
 	}
 	return values

@@ -175,7 +175,7 @@ func (d *Datagrams) receive() {
 		longest = 1 << 16
 	}
 	m := newMessages(batch, longest)
-	next, arrived, late := uint64(0), uint64(0), uint64(0)
+	c := counter{size: d.shape.Size}
 	for !d.stop.Load() {
 		n, err := m.receive(d.in)
 		if err != nil {
@@ -185,18 +185,29 @@ func (d *Datagrams) receive() {
 			continue
 		}
 		for i := range n {
-			message := m.buf[i*longest:][:m.headers[i].n]
-			for ; len(message) >= d.shape.Size; message = message[d.shape.Size:] {
-				number := binary.BigEndian.Uint64(message)
-				if number < next {
-					late++
-				} else {
-					next = number + 1
-				}
-				arrived++
-			}
+			c.take(m.buf[i*longest:][:m.headers[i].n])
 		}
-		d.arrived.Store(arrived)
-		d.late.Store(late)
+		d.arrived.Store(c.arrived)
+		d.late.Store(c.late)
+	}
+}
+
+// counter counts datagrams of one size.
+type counter struct {
+	size          int
+	next          uint64 // the number after the highest so far
+	arrived, late uint64
+}
+
+// take counts a datagram, or some that the kernel has joined.
+func (c *counter) take(message []byte) {
+	for ; len(message) >= c.size; message = message[c.size:] {
+		number := binary.BigEndian.Uint64(message)
+		if number < c.next {
+			c.late++
+		} else {
+			c.next = number + 1
+		}
+		c.arrived++
 	}
 }

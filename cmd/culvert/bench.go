@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -19,10 +18,11 @@ import (
 // benchFlags are the options of the comparison.
 type benchFlags struct {
 	compare.Options
-	base     string
-	json     string
-	markdown string
-	list     bool
+	base   string
+	output string
+	insert string
+	from   string
+	list   bool
 }
 
 func newBench() *cobra.Command {
@@ -51,26 +51,47 @@ The network of this machine is not touched, and nothing is left behind. It needs
 	set.StringSliceVar(&flags.Extras, "programs", nil, "`directory` of programs to compare with, besides PATH and that of culvert")
 	set.StringVar(&flags.Tree, "strongswan-root", "", "root `directory` in which strongSwan is installed")
 	set.StringVar(&flags.Profile, "profile", "", "`directory` for profiles of the daemons in the last round, taken by perf")
-	set.StringVar(&flags.json, "json", "", "`file` for all that was measured")
-	set.StringVar(&flags.markdown, "markdown", "", "`file` for the tables (default the standard output)")
+	set.StringVar(&flags.output, "output", "", "`directory` for the samples, the tables and the plots")
+	set.StringVar(&flags.insert, "insert", "", "`file` in Markdown in which tables and plots are replaced; needs --output")
+	set.StringVar(&flags.from, "from", "", "take the samples from this `file`, the results.json of another time, and measure nothing")
 	set.BoolVar(&flags.list, "list", false, "list subjects and cases and do nothing else")
 	return cmd
 }
 
 func (f *benchFlags) run(cmd *cobra.Command) error {
-	out := cmd.OutOrStdout()
-	if f.list {
-		return f.tellNames(cmd)
-	}
 	switch {
+	case f.list:
+		return f.tellNames(cmd)
 	case f.Rounds < 1:
 		return usage("--rounds is %d; it must be 1 or more", f.Rounds)
 	case f.Window <= 0 || f.Warmup < 0:
 		return usage("--window must be more than 0, and --warmup not less")
+	case f.insert != "" && f.output == "":
+		return usage("--insert needs --output, for the plots")
+	}
+	report, err := f.report(cmd)
+	if err != nil {
+		return err
+	}
+	if f.output != "" {
+		if err := report.Save(f.output, f.base); err != nil {
+			return err
+		}
+	}
+	if f.insert != "" {
+		return report.Insert(f.insert, f.output, f.base)
+	}
+	return report.Markdown(cmd.OutOrStdout(), f.base)
+}
+
+// report is a new comparison, or one of another time.
+func (f *benchFlags) report(cmd *cobra.Command) (*compare.Report, error) {
+	if f.from != "" {
+		return compare.Load(f.from)
 	}
 	own, err := os.Executable()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f.Culvert, f.Progress = own, cmd.ErrOrStderr()
 	f.Extras = append(f.Extras, filepath.Join(filepath.Dir(own), "bench"))
@@ -79,28 +100,9 @@ func (f *benchFlags) run(cmd *cobra.Command) error {
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	report, err := compare.Run(ctx, f.Options)
 	if ctx.Err() != nil {
-		return errors.New("the comparison was interrupted; nothing is left behind")
+		return nil, errors.New("the comparison was interrupted; nothing is left behind")
 	}
-	if err != nil {
-		return err
-	}
-	if f.json != "" {
-		text, err := json.MarshalIndent(report, "", " ")
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(f.json, append(text, '\n'), 0o644); err != nil {
-			return err
-		}
-	}
-	if f.markdown == "" {
-		return report.Markdown(out, f.base)
-	}
-	file, err := os.Create(f.markdown)
-	if err != nil {
-		return err
-	}
-	return errors.Join(report.Markdown(file, f.base), file.Close())
+	return report, err
 }
 
 // tellNames lists what can be asked for.

@@ -24,6 +24,8 @@ func TestExitCodes(t *testing.T) {
 		{"completion bash", exitFine, "bash completion"},
 		{"demo --configs", exitFine, "id = @foo"},
 
+		{"bench --list", exitFine, "culvert-chacha     Culvert, ChaCha20-Poly1305\n"},
+
 		{"statsu", exitUsage, `there is no command "statsu"; did you mean status?`},
 		{"frobnicate", exitUsage, `there is no command "frobnicate"; see "culvert help"`},
 		{"up", exitUsage, "up needs the NAME of a connection"},
@@ -35,6 +37,9 @@ func TestExitCodes(t *testing.T) {
 		{"run --log-format xml", exitUsage, "it must be text, json or auto"},
 		{"run --log-level loud", exitUsage, "it must be debug, info, warn or error"},
 		{"demo --size 0", exitUsage, "--size is 0"},
+		{"bench --rounds 0", exitUsage, "--rounds is 0"},
+		{"bench --window 0s", exitUsage, "--window must be more than 0"},
+		{"bench --insert performance.md", exitUsage, "--insert needs --output"},
 
 		{"check " + absent, exitConfig, absent + ":1:1: cannot read"},
 		{"run --config " + absent, exitConfig, absent + ":1:1: cannot read"},

@@ -1,0 +1,194 @@
+package compare
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/culvert-vpn/culvert/internal/e2e"
+	"github.com/culvert-vpn/culvert/internal/lab"
+)
+
+func requireRoot(t *testing.T) {
+	t.Helper()
+	if err := lab.Usable(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+}
+
+// programs builds what is compared, once, and returns the directory.
+var programs = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "culvert-bench-programs-")
+	if err != nil {
+		return "", err
+	}
+	for _, build := range [][]string{
+		{"../..", "-o", filepath.Join(dir, "culvert"), "./cmd/culvert"},
+		{"../..", "-tags", "culvert_bench_nocipher", "-o", filepath.Join(dir, "culvert-nocipher"), "./cmd/culvert"},
+		{"wireguard", "-o", filepath.Join(dir, "wireguard-go"), "golang.zx2c4.com/wireguard"},
+	} {
+		cmd := exec.Command("go", append([]string{"build"}, build[1:]...)...)
+		cmd.Dir, cmd.Env, cmd.Stderr = build[0], append(os.Environ(), "CGO_ENABLED=0"), os.Stderr
+		if err := cmd.Run(); err != nil {
+			return dir, err
+		}
+	}
+	return dir, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, _ := programs(); dir != "" {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// moment are options for seeing that it works, not how fast.
+func moment(t *testing.T) Options {
+	t.Helper()
+	requireRoot(t)
+	dir, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Options{
+		Rounds: 1, Warmup: 20 * time.Millisecond, Window: 80 * time.Millisecond,
+		Culvert: filepath.Join(dir, "culvert"), Extras: []string{dir}, Progress: t.Output(),
+	}
+}
+
+// TestRun compares all subjects, for a moment, in a case of each kind.
+func TestRun(t *testing.T) {
+	o := moment(t)
+	tools, err := e2e.OpenTools()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Tree, o.Cases = tools.Root, []string{"tcp-both", "udp64", "rtt-load", "setup"}
+	for _, s := range known() {
+		o.Subjects = append(o.Subjects, s.name)
+	}
+	r, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases, _, err := o.cases()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range known() {
+		for _, c := range cases {
+			if s.kind == rawLink && c.Name == "setup" {
+				continue
+			}
+			found := false
+			for _, f := range Figures() {
+				if f.Case == c.Name {
+					if got := r.Spread(f, s.name); got.N == 1 && got.Median > 0 {
+						found = true
+					} else if s.kind != rawLink {
+						t.Errorf("%s: %s is %+v", s.name, f.Name(), got)
+					}
+				}
+			}
+			if !found {
+				t.Errorf("%s has no sample of %s", s.name, c.Name)
+			}
+		}
+		if memory := r.Spread(figure(t, anyCase, RSS), s.name); (memory.Median > 1) != (s.kind != rawLink) {
+			t.Errorf("%s takes %v MB", s.name, memory.Median)
+		}
+	}
+	for _, s := range r.Subjects {
+		if tunnel := s.Name != Link; tunnel != (s.MTU < 1500) || s.Device == "" {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
+// TestCipherIsChecked passes a build that protects for one that does not, and the other way round.
+func TestCipherIsChecked(t *testing.T) {
+	o := moment(t)
+	o.Cases = []string{"rtt-idle"}
+	for _, wrong := range []string{NoCipher + "=" + o.Culvert, Culvert + "=" + filepath.Join(o.Extras[0], "culvert-nocipher")} {
+		o.Subjects = []string{wrong}
+		if _, err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "in clear") {
+			t.Errorf("%s: %v", wrong, err)
+		}
+	}
+}
+
+// TestNoCipherIsOutOfReach: the program as it is shipped has no cipher that protects nothing in it.
+func TestNoCipherIsOutOfReach(t *testing.T) {
+	dir, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"culvert": false, "culvert-nocipher": true} {
+		program, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := bytes.Contains(program, []byte("gateway.noCipher")); got != want {
+			t.Errorf("%s has the type noCipher in it: %v", name, got)
+		}
+	}
+}
+
+// TestDeath kills a daemon: nothing is reported of a tunnel that is none.
+func TestDeath(t *testing.T) {
+	o := moment(t)
+	o.Subjects = []string{Culvert}
+	list, _, err := o.subjects()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := newSession(t.Context(), t, list[0], "", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &run{Options: o, ctx: t.Context(), report: &Report{}}
+	for _, c := range Cases()[:1] {
+		if _, err := r.measure(e, c, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.b.daemon.Kill(); err != nil && !strings.Contains(err.Error(), "killed") {
+		t.Fatal(err)
+	}
+	for _, c := range Cases() {
+		if values, err := r.measure(e, c, 0); err == nil || !strings.Contains(err.Error(), "the daemon on b has ended") {
+			t.Errorf("%s: %v, %v", c.Name, values, err)
+		}
+	}
+	// While it is measured, too.
+	if _, err := e.measure(func() {}); err == nil {
+		t.Error("a measurement with a dead daemon succeeds")
+	}
+}
+
+// TestThrough has bytes arrive that went another way.
+func TestThrough(t *testing.T) {
+	o := moment(t)
+	o.Subjects = []string{Link}
+	list, _, err := o.subjects()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := newSession(t.Context(), t, list[0], "", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.through(func() (uint64, error) { return 1e6, nil }); err == nil {
+		t.Error("a million bytes arrived that nobody has sent")
+	}
+}
