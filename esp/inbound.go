@@ -89,8 +89,10 @@ func (i *Inbound) Open(pkt []byte) (Opened, error) {
 	i.mu.Unlock()
 	i.decrypt(pkt, &o)
 	if o.Inner != nil {
+		var t tally
 		i.mu.Lock()
-		i.mark(&o)
+		i.mark(&o, &t)
+		i.count(t)
 		i.mu.Unlock()
 		i.open(&o)
 	}
@@ -118,10 +120,12 @@ func (i *Inbound) OpenTrain(train []byte, stride int, out []Opened) []Opened {
 	for k := range opened {
 		i.decrypt(packet(k), &opened[k])
 	}
+	var t tally
 	i.mu.Lock()
 	for k := range opened {
-		i.mark(&opened[k])
+		i.mark(&opened[k], &t)
 	}
+	i.count(t)
 	i.mu.Unlock()
 	for k := range opened {
 		i.open(&opened[k])
@@ -169,8 +173,8 @@ func (i *Inbound) decrypt(pkt []byte, o *Opened) {
 }
 
 // mark accounts for an authentic packet. It is the only place that moves the window (RFC 4303 3.4.3), and it
-// checks the number again: a copy of the packet may have been decrypted at the same time. The caller holds mu.
-func (i *Inbound) mark(o *Opened) {
+// checks the number again: a copy of the packet may have been decrypted at the same time. The caller holds mu, and counts t.
+func (i *Inbound) mark(o *Opened, t *tally) {
 	if o.Err != nil {
 		return
 	}
@@ -180,8 +184,17 @@ func (i *Inbound) mark(o *Opened) {
 		return
 	}
 	o.Newest = newest
-	o.First = i.packets.Add(1) == 1
-	i.bytes.Add(uint64(len(o.Inner)))
+	o.First = t.packets == 0 && i.packets.Load() == 0
+	t.packets++
+	t.bytes += uint64(len(o.Inner))
+}
+
+// tally is what a train adds to the counters of its SA.
+type tally struct{ packets, bytes uint64 }
+
+func (i *Inbound) count(t tally) {
+	i.packets.Add(t.packets)
+	i.bytes.Add(t.bytes)
 }
 
 // open reduces the plaintext in o.Inner to the inner packet.
