@@ -12,6 +12,7 @@ TESTSUM = go run ./internal/testsum $(if $(filter true,$(CI)),-strict) -optional
 
 RUN =
 BENCH = .
+COUNT = 1
 FUZZTIME = 5m
 BENCHFLAGS =
 # Where strongSwan is installed: the tree that the scenarios with real peers have fetched, or else this machine's.
@@ -75,8 +76,9 @@ soak:
 fuzz:
 	scripts/fuzz $(FUZZTIME)
 
+# In the format of benchstat: make -s bench COUNT=10 >old; ...; make -s bench COUNT=10 >new; benchstat old new
 bench:
-	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./...
 
 # The programs that bench-compare compares with: the pipeline without cipher, and wireguard-go of the version in its module.
 bench-programs: build
