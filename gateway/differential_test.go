@@ -196,15 +196,18 @@ type scriptConn struct {
 	sent   []udp.Datagrams // single datagrams
 }
 
-func (c *scriptConn) Read(buf []byte) (udp.Datagrams, error) {
+func (c *scriptConn) Read(into []udp.Datagrams) (n int, err error) {
 	if len(c.trains) == 0 {
-		return udp.Datagrams{}, net.ErrClosed
+		return 0, net.ErrClosed
 	}
-	d := c.trains[0]
-	c.trains = c.trains[1:]
-	d.Buf = buf[:copy(buf, d.Buf)]
-	d.Local, d.Remote = netip.AddrPortFrom(addrB, 4500), netip.AddrPortFrom(addrA, 4500)
-	return d, nil
+	for n = 0; n < min(len(into), len(c.trains), 1+len(c.trains)%5); n++ {
+		d := &into[n]
+		*d = c.trains[n]
+		d.Buf = bytes.Clone(d.Buf)
+		d.Local, d.Remote = netip.AddrPortFrom(addrB, 4500), netip.AddrPortFrom(addrA, 4500)
+	}
+	c.trains = c.trains[n:]
+	return n, nil
 }
 
 func (c *scriptConn) Write(d udp.Datagrams) error {

@@ -19,7 +19,7 @@ type inboundLoop struct {
 	conn   udp.Conn
 	natt   bool // the socket of port 4500
 	out    *writer
-	buf    []byte
+	trains []udp.Datagrams // of one call
 	opened []esp.Opened
 	whole  rebuilder
 
@@ -29,10 +29,13 @@ type inboundLoop struct {
 func newInboundLoop(d *datapath, conn udp.Conn, natt bool, out *writer) *inboundLoop {
 	return &inboundLoop{
 		datapath: d, conn: conn, natt: natt, out: out,
-		buf: make([]byte, udp.MaxTrain), opened: make([]esp.Opened, 0, maxTrain),
+		trains: make([]udp.Datagrams, maxTrains), opened: make([]esp.Opened, 0, maxTrain),
 		whole: rebuilder{make([]byte, 0, maxRebuilt)},
 	}
 }
+
+// maxTrains is how many trains are received, opened and delivered together at most. A superpacket can be made of several.
+const maxTrains = 64
 
 // patience is how many errors of reading in a row are taken before each further one costs a pause.
 const patience = 16
@@ -40,7 +43,8 @@ const patience = 16
 // run forwards until the socket is closed.
 func (f *inboundLoop) run() {
 	for failures := 0; ; {
-		d, err := f.conn.Read(f.buf)
+		n, err := f.conn.Read(f.trains)
+		f.receiveAll(f.trains[:n])
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -52,9 +56,17 @@ func (f *inboundLoop) run() {
 			continue
 		}
 		failures = 0
-		f.receive(&d)
-		f.finish()
 	}
+}
+
+func (f *inboundLoop) receiveAll(trains []udp.Datagrams) {
+	for i := range trains {
+		if f.whole.used() {
+			f.finish()
+		}
+		f.receive(&trains[i])
+	}
+	f.finish()
 }
 
 // finish writes what is kept back; nothing refers to the buffers any more.

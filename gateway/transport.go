@@ -71,6 +71,9 @@ type rebuilder struct {
 // maxRebuilt is what the packets of one train can come to: each gets a header, of which ESP has brought the room for a part.
 const maxRebuilt = udp.MaxTrain + 2*maxTrain*ip6Header
 
+// used reports whether there may be no room for another train before reset.
+func (r *rebuilder) used() bool { return len(r.buf) > 0 }
+
 func (r *rebuilder) reset() { r.buf = r.buf[:0] }
 
 // rebuild makes the packet that was sealed; nil if nobody may seal such a one. It is good until reset.

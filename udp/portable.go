@@ -13,6 +13,7 @@ import (
 type portable struct {
 	conn  *net.UDPConn
 	local netip.AddrPort
+	buf   []byte // of the goroutine that reads
 }
 
 func listenPortable(addr netip.AddrPort, o Options) (Conn, error) {
@@ -23,19 +24,20 @@ func listenPortable(addr netip.AddrPort, o Options) (Conn, error) {
 	// A kernel that gives less than asked for drops more in a burst, no more than that.
 	_ = conn.SetReadBuffer(o.RecvBuffer)
 	_ = conn.SetWriteBuffer(o.SendBuffer)
-	return &portable{conn: conn, local: localAddr(conn)}, nil
+	return &portable{conn: conn, local: localAddr(conn), buf: make([]byte, MaxTrain)}, nil
 }
 
-func (c *portable) Read(buf []byte) (Datagrams, error) {
+func (c *portable) Read(into []Datagrams) (int, error) {
 	for {
-		n, remote, err := c.conn.ReadFromUDPAddrPort(buf)
+		n, remote, err := c.conn.ReadFromUDPAddrPort(c.buf)
 		if err != nil {
 			if err = readError(err); err == nil {
 				continue
 			}
-			return Datagrams{}, err
+			return 0, err
 		}
-		return Datagrams{Buf: buf[:n], Stride: n, Local: c.local, Remote: unmap(remote)}, nil
+		into[0] = Datagrams{Buf: c.buf[:n], Stride: n, Local: c.local, Remote: unmap(remote)}
+		return 1, nil
 	}
 }
 

@@ -29,7 +29,7 @@ const maxMessages = 32
 // mmsghdr is struct mmsghdr of Linux.
 type mmsghdr struct {
 	unix.Msghdr
-	sent uint32
+	length uint32 // of what was sent or received
 }
 
 // sender is what one goroutine at a time sends with. It is kept, because what the kernel is shown would escape to the heap

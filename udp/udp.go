@@ -47,10 +47,12 @@ func (d *Datagrams) At(i int) []byte {
 
 // Conn is an unconnected socket. Read is called by one goroutine at a time, Write by any number.
 type Conn interface {
-	// Read waits for a datagram or a train. buf should have MaxTrain bytes; Datagrams.Buf points into it.
+	// Read waits until there is something, and returns the number of trains it has put into into: as many as are there, as
+	// there is room for and as the socket finds good to work on at once. Their Buf is the socket's, and the caller may change
+	// it until the next Read. into must not be empty.
 	// Errors: net.ErrClosed once the socket is closed; all others concern this one call (ErrTruncated, ErrNoBuffers),
-	// and reading goes on. What ICMP reports about earlier sends is no error of Read.
-	Read(buf []byte) (Datagrams, error)
+	// and reading goes on; there may be trains as well. What ICMP reports about earlier sends is no error of Read.
+	Read(into []Datagrams) (n int, err error)
 
 	// Write sends a train. It waits when the socket's buffer is full. On an error a part of the train may have been sent.
 	// Errors, to be told apart by errors.Is: net.ErrClosed, ErrTooBig, ErrNoBuffers, ErrUnreachable, ErrSource, ErrDenied.
@@ -67,7 +69,7 @@ type Conn interface {
 	Close() error
 }
 
-// MaxTrain is the number of bytes that one Read can return at most.
+// MaxTrain is the number of bytes that a train of Read can have at most.
 const MaxTrain = 65535
 
 // Errors about one train, for callers to count.

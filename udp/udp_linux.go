@@ -24,9 +24,9 @@ type conn struct {
 	gso   atomic.Bool // UDP_SEGMENT works: so far as is known
 	facts Facts       // but for Segment, which gso says
 
-	control controlBuf // of the goroutine that reads
-	senders sync.Pool  // *sender
-	zones   zones
+	receiver *receiver
+	senders  sync.Pool // *sender
+	zones    zones
 }
 
 func listenNative(addr netip.AddrPort, o Options) (Conn, error) {
@@ -47,6 +47,7 @@ func listenNative(addr netip.AddrPort, o Options) (Conn, error) {
 		udp.Close()
 		return nil, err
 	}
+	c.receiver = newReceiver(c.raw, c.facts.Offloads.Has(offload.Batch))
 	return c, nil
 }
 
@@ -113,25 +114,6 @@ func (c *conn) Facts() Facts {
 		f.Offloads |= offload.Segment
 	}
 	return f
-}
-
-func (c *conn) Read(buf []byte) (Datagrams, error) {
-	control := c.control.bytes()
-	for {
-		n, cn, flags, remote, err := c.udp.ReadMsgUDPAddrPort(buf, control)
-		if err != nil {
-			if err = readError(err); err == nil {
-				continue
-			}
-			return Datagrams{}, err
-		}
-		if flags&unix.MSG_TRUNC != 0 {
-			return Datagrams{}, ErrTruncated
-		}
-		d := Datagrams{Buf: buf[:n], Stride: n, Local: c.local, Remote: remote}
-		decodeControl(control[:cn], &d)
-		return d, nil
-	}
 }
 
 func (c *conn) LocalAddr() netip.AddrPort { return c.local }

@@ -138,22 +138,25 @@ var _ udp.Conn = (*Conn)(nil)
 
 // Read returns datagrams as they were sent: neighbours of one Write which arrive from and at the same addresses are one
 // train, as with UDP_GRO.
-func (c *Conn) Read(buf []byte) (udp.Datagrams, error) {
+func (c *Conn) Read(into []udp.Datagrams) (n int, err error) {
 	select {
 	case <-c.done:
-		return udp.Datagrams{}, net.ErrClosed
+		return 0, net.ErrClosed
 	default:
 	}
 	select {
 	case <-c.done:
-		return udp.Datagrams{}, net.ErrClosed
-	case d := <-c.in:
-		if len(d.Buf) > len(buf) {
-			return udp.Datagrams{}, udp.ErrTruncated
-		}
-		d.Buf = buf[:copy(buf, d.Buf)]
-		return d, nil
+		return 0, net.ErrClosed
+	case into[0] = <-c.in:
 	}
+	for n = 1; n < len(into); n++ {
+		select {
+		case into[n] = <-c.in:
+		default:
+			return n, nil
+		}
+	}
+	return n, nil
 }
 
 // Write never waits: what does not fit in the other socket's queue is dropped and counted there.
