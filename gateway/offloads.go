@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/culvert-vpn/culvert/offload"
+	"github.com/culvert-vpn/culvert/suite"
 	"github.com/culvert-vpn/culvert/udp"
 )
 
@@ -96,7 +97,7 @@ func (e *edges) shortages() (list []string) {
 func (e *edges) announce(log *slog.Logger) {
 	on, unknown := e.inUse()
 	log.Info("fast paths", "on", on.String(), "off", e.ordered.String(), "missing", (offload.All &^ (on | unknown | e.ordered)).String(),
-		"queues", len(e.queues), "sockets", len(e.sockets()))
+		"queues", len(e.queues), "sockets", len(e.sockets()), "aes_gcm", suite.AESGCM())
 	for _, text := range e.shortages() {
 		log.Warn(text)
 	}

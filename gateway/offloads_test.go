@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 
 	"github.com/culvert-vpn/culvert/offload"
+	"github.com/culvert-vpn/culvert/suite"
 	"github.com/culvert-vpn/culvert/tun/tuntest"
 	"github.com/culvert-vpn/culvert/udp"
 	"github.com/culvert-vpn/culvert/udp/udptest"
@@ -71,6 +72,9 @@ func TestNoOffload(t *testing.T) {
 			if !slices.Contains(off, name) {
 				t.Errorf("%s is not off, only %v", name, off)
 			}
+		}
+		if got := a.g.Status().AESGCM; got != suite.AESGCM() {
+			t.Errorf("AES-GCM is computed by %q, says status", got)
 		}
 		again, err := a.g.Reload(t.Context(), parse(t, conf))
 		if err != nil || len(again.Warnings) != 0 {

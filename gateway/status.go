@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/suite"
 )
 
 // Status is a gateway at one moment, fit for JSON. Nothing in it is secret.
@@ -21,6 +22,8 @@ type Status struct {
 	Offloads []OffloadStatus `json:"offloads,omitempty"`
 	Queues   int             `json:"queues,omitempty"`
 	Sockets  []SocketStatus  `json:"sockets,omitempty"`
+	// AESGCM is what computes AES-GCM: "vaes-avx512", or "library" on CPUs without these instructions.
+	AESGCM string `json:"aes_gcm,omitempty"`
 	// Shortages say what the host has not granted, and what to change.
 	Shortages   []string           `json:"shortages,omitempty"`
 	Connections []ConnectionStatus `json:"connections"`
@@ -193,7 +196,7 @@ func (c *control) status() Status {
 		Refused: slices.Clone(c.refused), Drops: c.counters.byReason(), IKEDrops: maps.Clone(c.ikeDrops),
 		KeepalivesIn: c.counters.keepalivesIn.Load(), KeepalivesOut: c.counters.keepalivesOut.Load(),
 		ECNUnused: c.counters.ecnUnused.Load(), SPIs: c.slots.InUse(),
-		Offloads: c.edges.offloadStatus(), Queues: len(c.edges.queues), Sockets: c.edges.socketStatus(), Shortages: c.edges.shortages(),
+		Offloads: c.edges.offloadStatus(), Queues: len(c.edges.queues), Sockets: c.edges.socketStatus(), Shortages: c.edges.shortages(), AESGCM: suite.AESGCM(),
 	}
 	index := make(map[string]int)
 	for i, conn := range c.order {

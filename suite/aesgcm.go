@@ -25,6 +25,14 @@ func newAESGCM(key []byte, tagLen int) (Cipher, error) {
 	return &aesGCM{gcm: g, salt: binary.BigEndian.Uint32(key[len(key)-saltLen:]), tagLen: tagLen}, nil
 }
 
+// AESGCM names what computes AES-GCM on this CPU: "vaes-avx512", or "library" for crypto/cipher.
+func AESGCM() string {
+	if gcm.Supported() {
+		return "vaes-avx512"
+	}
+	return "library"
+}
+
 func (c *aesGCM) IVLen() int    { return aeadIVLen }
 func (c *aesGCM) TagLen() int   { return c.tagLen }
 func (c *aesGCM) BlockLen() int { return 1 }

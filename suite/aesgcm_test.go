@@ -55,6 +55,15 @@ func FuzzAESGCMTwins(f *testing.F) {
 	})
 }
 
+// The name tells which of the two NewCipher makes.
+func TestAESGCMName(t *testing.T) {
+	c, _ := twins(t, count(20), 16)
+	_, own := c.(*aesGCM)
+	if want := map[bool]string{true: "vaes-avx512", false: "library"}[own]; AESGCM() != want {
+		t.Errorf("it is called %q, want %q", AESGCM(), want)
+	}
+}
+
 // A packet of each length with each byte of its ICV, its IV and its header forged: nothing of the plaintext is left in it.
 func TestAESGCMForged(t *testing.T) {
 	key := count(36)

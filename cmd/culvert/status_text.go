@@ -96,6 +96,9 @@ func (t *statusText) offloads(s *gateway.Status) {
 	if len(lines) > 0 {
 		t.row("fast paths", "%s", strings.Join(lines, "\n"))
 	}
+	if s.AESGCM != "" {
+		t.row("AES-GCM", "%s", s.AESGCM)
+	}
 	if s.Queues > 1 {
 		t.row("queues", "%d", s.Queues)
 	}

@@ -18,7 +18,7 @@ func TestStatusText(t *testing.T) {
 			{Name: "tso", State: "on"}, {Name: "uso", State: "missing"}, {Name: "queues", State: "on"}, {Name: "coalesce", State: "off"},
 			{Name: "udp-segment", State: "off"}, {Name: "udp-gro", State: "unknown"},
 		},
-		Queues: 2, Shortages: []string{"the receive buffer has 212992 bytes instead of 4194304, so that bursts are lost sooner: run with CAP_NET_ADMIN"},
+		AESGCM: "vaes-avx512", Queues: 2, Shortages: []string{"the receive buffer has 212992 bytes instead of 4194304, so that bursts are lost sooner: run with CAP_NET_ADMIN"},
 		Drops:    map[string]uint64{"out-no-sa": 12, "in-junk": 3, "esp-replay": 12, "never": 0},
 		IKEDrops: map[string]uint64{},
 		Connections: []gateway.ConnectionStatus{
