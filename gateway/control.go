@@ -34,8 +34,9 @@ type control struct {
 	slots    *esp.Slots
 	children map[uint32]*child // by inbound SPI
 	routes   map[natt.Path]*route
-	mtus     map[netip.Addr]int // of the way to a peer, as far as is known
-	answers  []ike.Input        // to effects, for when the others are carried out
+	routesTo map[netip.Addr][]*route // the same by the address of the peer
+	mtus     map[netip.Addr]int      // of the way to a peer, as far as is known
+	answers  []ike.Input             // to effects, for when the others are carried out
 
 	installed []uint32     // inbound SPIs that were installed by the current input
 	overtaken *inboundLoop // opens what came for them before
@@ -64,6 +65,7 @@ func newControl(g *Gateway, e *edges, h *guard, mtu int) *control {
 		slots:     esp.NewSlots(1 << slotBits),
 		children:  make(map[uint32]*child),
 		routes:    make(map[natt.Path]*route),
+		routesTo:  make(map[netip.Addr][]*route),
 		mtus:      make(map[netip.Addr]int),
 		conns:     make(map[string]*connection),
 		ikeDrops:  make(map[string]uint64),
@@ -113,12 +115,11 @@ func (c *control) run(ctx context.Context, broken <-chan error) (failure error) 
 		if at, ok := c.endpoint.Deadline(); ok {
 			timer.Reset(c.clock.until(at))
 		}
-		unknown := c.mail.unknown
-		if len(c.mail.known) > 0 {
-			unknown = nil // strangers wait
-		}
+		known, begun, unknown := c.mail.next()
 		select {
-		case in := <-c.mail.known:
+		case in := <-known:
+			c.handle(in)
+		case in := <-begun:
 			c.handle(in)
 		case in := <-unknown:
 			c.handle(in)
@@ -131,6 +132,7 @@ func (c *control) run(ctx context.Context, broken <-chan error) (failure error) 
 				c.handle(ike.Woke{})
 			}
 		case <-mend:
+			c.expose()
 			c.guard.report(c.guard.mend())
 		case <-stop:
 			shutDown()
@@ -153,12 +155,20 @@ func (c *control) handle(in ike.Input) {
 			c.carryOut(effect)
 		}
 	}
-	if policies, changed := c.policies.publish(); changed {
-		c.guard.report(c.guard.protect(policies))
+	c.policies.publish()
+	if c.guard.isRested() {
+		c.expose()
 	}
 	c.openEarly()
 	c.leases.save(time.Now())
 	c.tellWatches()
+}
+
+// expose tells the host of what it has to protect, if that is something else than before.
+func (c *control) expose() {
+	if policies, changed := c.policies.expose(); changed {
+		c.guard.report(c.guard.protect(policies))
+	}
 }
 
 // located says at which of our addresses a datagram arrived, where the socket cannot tell: the one that we would answer

@@ -71,8 +71,9 @@ const (
 	DropDeviceRefused
 
 	// DropKnownFull is a message of a known IKE SA, or news from the datapath, that found the mailbox full;
-	// DropUnknownFull an IKE message of a stranger.
+	// DropBegunFull one of a peer that was answered and is not authenticated yet, DropUnknownFull one of a stranger.
 	DropKnownFull
+	DropBegunFull
 	DropUnknownFull
 
 	dropEnd // one more than the last reason
@@ -89,7 +90,7 @@ var dropNames = [dropEnd]string{
 	DropESPInner: "esp-inner", DropESPDummy: "esp-dummy", DropInnerMalformed: "in-malformed",
 	DropSelectors: "in-selectors", DropCongestion: "in-congestion", DropDeviceDown: "device-down",
 	DropDeviceFull: "device-full", DropDeviceRefused: "device-refused",
-	DropKnownFull: "mailbox-known-full", DropUnknownFull: "mailbox-unknown-full",
+	DropKnownFull: "mailbox-known-full", DropBegunFull: "mailbox-begun-full", DropUnknownFull: "mailbox-unknown-full",
 }
 
 // String is the reason in lower case, with hyphens, fit to label a counter.

@@ -57,6 +57,8 @@ type flow struct {
 	// next carries the traffic while this one is down: the flow of another configured child with the same selectors, which is
 	// a backup connection, or what the child had before the configuration changed.
 	next atomic.Pointer[flow]
+	// order is its Order in the table: negative for what was agreed upon with a peer.
+	order int64
 	// stack holds the SAs that can carry it, the last installed on top. It is the control goroutine's.
 	stack []*outboundSA
 }
@@ -87,6 +89,9 @@ type kept struct {
 	ask   ike.Acquire   // for it
 	noSA  atomic.Uint64 // packets dropped for want of an SA
 	asked atomic.Int64  // when the last Acquire was sent, on the datapath's clock; 0: never
+	// flows are those of the configuration, carried is how many flows have an SA.
+	flows   []*flow
+	carried int
 }
 
 // askAgain is the least time between two Acquires of a child.

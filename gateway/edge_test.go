@@ -183,7 +183,7 @@ func TestInboundSelectors(t *testing.T) {
 		err := b.g.do(t.Context(), func(c *control) {
 			f := c.policies.flows[0]
 			f.local = ts.Resolve([]ts.Spec{{Sel: ts.FromPrefix(netip.MustParsePrefix("0.0.0.0/0"))}})
-			c.policies.changed = true
+			c.policies.rebuild()
 			c.policies.publish()
 		})
 		if err != nil {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"github.com/culvert-vpn/culvert/esp"
@@ -48,6 +49,7 @@ func (c *control) carryOut(effect ike.Effect) {
 
 // send sends an IKE message.
 func (c *control) send(s ike.Send) {
+	c.mail.answer(s.Data)
 	if err := c.routeOf(s.Path).write(udp.Datagrams{Buf: natt.AppendIKE(nil, s.Path, s.Data)}); err != nil {
 		c.counters.drop(dropOfSend(err))
 		c.log.sendFailed(s.Path, err)
@@ -196,6 +198,7 @@ func (c *control) takeRoute(p natt.Path) *route {
 	if r == nil {
 		r = c.routeOf(p)
 		c.routes[p] = r
+		c.routesTo[p.Remote.Addr()] = append(c.routesTo[p.Remote.Addr()], r)
 		remote := p.Remote.Addr()
 		if c.mtus[remote] == 0 {
 			c.resolver.way(remote)
@@ -207,27 +210,34 @@ func (c *control) takeRoute(p natt.Path) *route {
 }
 
 func (c *control) leaveRoute(r *route) {
-	if r.users--; r.users == 0 {
-		delete(c.routes, r.path)
+	if r.users--; r.users > 0 {
+		return
+	}
+	delete(c.routes, r.path)
+	remote := r.path.Remote.Addr()
+	others := slices.DeleteFunc(c.routesTo[remote], func(o *route) bool { return o == r })
+	if c.routesTo[remote] = others; len(others) == 0 {
+		delete(c.routesTo, remote)
 	}
 }
 
 // maxMTUs bounds what is remembered of the ways to peers.
-const maxMTUs = 4096
+const maxMTUs = 1 << 14
 
 // learnMTU takes the MTU of the way to a peer; 0 is unknown.
 func (c *control) learnMTU(remote netip.Addr, mtu int) {
 	if mtu <= 0 {
 		return
 	}
+	if c.mtus[remote] == mtu {
+		return
+	}
 	if len(c.mtus) >= maxMTUs {
 		clear(c.mtus)
 	}
 	c.mtus[remote] = mtu
-	for p, r := range c.routes {
-		if p.Remote.Addr() == remote {
-			r.room.Store(c.roomTo(remote))
-		}
+	for _, r := range c.routesTo[remote] {
+		r.room.Store(c.roomTo(remote))
 	}
 }
 

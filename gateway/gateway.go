@@ -116,7 +116,8 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 	if err := guard.setup(edges.name, mtu); err != nil {
 		return err
 	}
-	policies, _ := c.policies.publish()
+	c.policies.publish()
+	policies, _ := c.policies.expose()
 	if err := guard.protect(policies); err != nil {
 		return err
 	}

@@ -13,6 +13,9 @@ type guard struct {
 	policies []Policy
 	began    bool   // the host was asked to protect something
 	failure  string // why it does not protect all of it, "" if it does
+	// done is when the host was told last, and took how long it was busy with that.
+	done time.Time
+	took time.Duration
 }
 
 // protectEvery is how soon the host is mended.
@@ -37,7 +40,20 @@ func (g *guard) setup(device string, mtu int) error {
 // protect has other policies protected from now on.
 func (g *guard) protect(policies []Policy) error {
 	g.policies = policies
-	return g.mend()
+	began := time.Now()
+	err := g.mend()
+	g.done = time.Now()
+	g.took = g.done.Sub(began)
+	return err
+}
+
+// guardShare is the part of the time in which the host may be told of policies: with many of them that takes a while, and there may
+// be others each moment.
+const guardShare = 20
+
+// isRested reports whether the host may be told of other policies now. Otherwise it is when it is mended.
+func (g *guard) isRested() bool {
+	return g.took <= time.Millisecond || time.Since(g.done) >= guardShare*g.took
 }
 
 // mend has the host look after what it protects.

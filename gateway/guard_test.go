@@ -66,7 +66,7 @@ func TestHostIsTold(t *testing.T) {
 		net.Hook(box.hook)
 		hostOfA := &fakeHost{local: addrA, mtu: 1400}
 		hostOfB := &fakeHost{local: addrB, mtu: 1300}
-		a := start(t, net, addrA, replace(confA, "remote_ts = 10.104.0.0/24", "remote_ts = 10.0.0.0/8"), WithHost(hostOfA))
+		a := start(t, net, addrA, replace(confA, "remote_ts = 10.104.0.0/24", "remote_ts = 0.0.0.0/0"), WithHost(hostOfA))
 		synctest.Wait()
 		if len(hostOfA.protects) != 1 || len(hostOfA.protects[0]) != 1 {
 			t.Errorf("before a child is up, to be protected: %v", hostOfA.protects)
@@ -88,6 +88,9 @@ func TestHostIsTold(t *testing.T) {
 		last := hostOfA.protects[len(hostOfA.protects)-1]
 		if len(last) != 2 || fmt.Sprint(last[1]) != fmt.Sprint(narrowed) {
 			t.Errorf("with a narrowed child up, to be protected: %v", last)
+		}
+		if n := len(hostOfB.protects); n != 1 {
+			t.Errorf("the host was told %d times of the same traffic: %v", n, hostOfB.protects)
 		}
 		finish(t, b)
 		synctest.Wait()

@@ -49,6 +49,10 @@ type Policy struct {
 	LocalPorts, RemotePorts Ports
 }
 
+// wide says that a remote prefix is no network but the Internet: 0.0.0.0/0, its halves, 2000::/3; fc00::/7 is a network. The host's own
+// packets are treated otherwise then.
+func wide(remote netip.Prefix) bool { return remote.Bits() < 7 }
+
 // Ports is a range of ports, both ends inclusive; the zero Ports is any.
 type Ports struct{ First, Last uint16 }
 

@@ -344,9 +344,6 @@ func (p *fibPlanner) usual(remote netip.Prefix) netip.Addr {
 	return p.host.usual(netip.MustParseAddr("240.0.0.1"))
 }
 
-// wide says that a remote prefix is no network but the Internet: 0.0.0.0/0, its halves, 2000::/3; fc00::/7 is a network.
-func wide(remote netip.Prefix) bool { return remote.Bits() < 7 }
-
 // protect is the pair of routes of a remote prefix.
 func (p *fibPlanner) protect(table int, remote netip.Prefix, src netip.Addr) {
 	if p.device != 0 {

@@ -163,24 +163,28 @@ func (c *control) namesAre(n Names, err error) {
 
 // assign protects the traffic of our inner addresses, as long as a connection has them.
 func (p *policies) assign(conn string, addrs []netip.Addr) {
-	kept := p.flows[:0:0]
+	mine := func(f *flow) bool { return f.assigned && f.child.conn.Name == conn }
 	for _, f := range p.flows {
-		if f.assigned && f.child.conn.Name == conn {
-			f.assigned, f.configured = false, false
-			if len(f.stack) == 0 {
-				continue
-			}
+		if mine(f) && len(f.stack) == 0 {
+			delete(p.bySelectors, keyOf(f.child, f.local, f.remote))
 		}
-		kept = append(kept, f)
 	}
-	p.flows = kept
+	p.flows = slices.DeleteFunc(p.flows, mine)
 	for _, k := range p.children {
-		if k.conn.Name != conn || len(addrs) == 0 || !slices.ContainsFunc(k.cfg.LocalTS, func(s ts.Spec) bool { return s.Dynamic }) {
+		if k.conn.Name != conn {
 			continue
 		}
-		p.keep(k, ts.Resolve(k.cfg.LocalTS, addrs...), k.remote())
+		for _, f := range k.flows {
+			if f.assigned {
+				f.assigned, f.configured = false, false
+			}
+		}
+		k.flows = slices.DeleteFunc(k.flows, func(f *flow) bool { return !f.configured })
+		if len(addrs) > 0 && slices.ContainsFunc(k.cfg.LocalTS, func(s ts.Spec) bool { return s.Dynamic }) {
+			p.keep(k, ts.Resolve(k.cfg.LocalTS, addrs...), k.remote())
+		}
 	}
-	p.changed = true
+	p.rebuild()
 }
 
 // keep makes a flow of a child one that is protected whether or not there is an SA.
@@ -188,14 +192,14 @@ func (p *policies) keep(k *kept, local, remote []ts.Selector) {
 	if len(local) == 0 || len(remote) == 0 {
 		return
 	}
-	i := slices.IndexFunc(p.flows, func(f *flow) bool {
-		return f.child == k && slices.Equal(f.local, local) && slices.Equal(f.remote, remote)
-	})
-	if i < 0 {
-		i = len(p.flows)
-		p.flows = append(p.flows, &flow{child: k, local: local, remote: remote})
+	f := p.bySelectors[keyOf(k, local, remote)]
+	if f == nil {
+		f = &flow{child: k, local: local, remote: remote}
 	}
-	p.flows[i].configured, p.flows[i].assigned = true, true
+	if !f.configured {
+		p.enter(f)
+	}
+	f.assigned = true
 }
 
 // status is what a connection has of its peer, nil if it has nothing.

@@ -10,28 +10,36 @@ import (
 )
 
 const (
-	// knownLane and unknownLane are how many inputs wait in the lanes of the mailbox.
+	// knownLane, begunLane and unknownLane are how many inputs wait in the lanes of the mailbox.
 	knownLane   = 512
+	begunLane   = 512
 	unknownLane = 256
 )
 
 // mailbox is how the forwarders speak to the control loop. It never blocks them: what finds a lane full is dropped and
-// counted. It has two lanes, so that strangers who send IKE_SA_INIT cannot starve the IKE SAs that are up.
+// counted. It has lanes, so that strangers who send IKE_SA_INIT cannot starve the IKE SAs that are up, nor those that are half done:
+// when thousands of peers call at once, as after a restart, each of them is finished before the next one is begun.
 type mailbox struct {
-	known, unknown chan ike.Input
-	spis           spiSet
+	known, begun, unknown chan ike.Input
+	// spis are of what belongs to the known lane, answered of what belongs to that of those half done.
+	spis, answered spiSet
 	counters       *counters
 }
 
 func newMailbox(c *counters) *mailbox {
-	return &mailbox{known: make(chan ike.Input, knownLane), unknown: make(chan ike.Input, unknownLane), counters: c}
+	return &mailbox{known: make(chan ike.Input, knownLane), begun: make(chan ike.Input, begunLane), unknown: make(chan ike.Input, unknownLane), counters: c}
 }
 
 // datagram puts a copy of an IKE message in the lane it belongs to.
 func (m *mailbox) datagram(path natt.Path, msg []byte) {
 	lane, full := m.unknown, DropUnknownFull
-	if h, err := wire.ParseHeader(msg); err == nil && m.spis.has(ourSPI(h)) {
-		lane, full = m.known, DropKnownFull
+	if h, err := wire.ParseHeader(msg); err == nil {
+		switch ours := ourSPI(h); {
+		case m.spis.has(ours):
+			lane, full = m.known, DropKnownFull
+		case m.answered.has(ours):
+			lane, full = m.begun, DropBegunFull
+		}
 	}
 	if len(lane) == cap(lane) { // a flood is not worth a copy
 		m.counters.drop(full)
@@ -41,6 +49,24 @@ func (m *mailbox) datagram(path natt.Path, msg []byte) {
 	case lane <- ike.Datagram{Path: path, Data: slices.Clone(msg)}:
 	default:
 		m.counters.drop(full)
+	}
+}
+
+// next are the lanes to take something from: strangers wait for who has begun, and both for who is known.
+func (m *mailbox) next() (known, begun, unknown <-chan ike.Input) {
+	switch {
+	case len(m.known) > 0:
+		return m.known, nil, nil
+	case len(m.begun) > 0:
+		return m.known, m.begun, nil
+	}
+	return m.known, m.begun, m.unknown
+}
+
+// answer notes the SPI of ours that an answer to IKE_SA_INIT names: from now on its peer has begun.
+func (m *mailbox) answer(msg []byte) {
+	if h, err := wire.ParseHeader(msg); err == nil && h.Response && h.Exchange == wire.IKE_SA_INIT {
+		m.answered.add(h.SPIr)
 	}
 }
 
@@ -72,9 +98,9 @@ func ourSPI(h wire.Header) uint64 {
 	return h.SPIi
 }
 
-// spiSet holds the SPIs of the IKE SAs that deserve the better lane. It is a hint: where two SPIs want the same place
+// spiSet holds the SPIs of the IKE SAs that deserve a better lane. It is a hint: where two SPIs want the same place
 // the later one has it, and all that the other loses is precedence. The control goroutine writes, all others read.
-type spiSet struct{ place [1 << 12]atomic.Uint64 }
+type spiSet struct{ place [1 << 16]atomic.Uint64 }
 
 func (s *spiSet) at(spi uint64) *atomic.Uint64 { return &s.place[spi%uint64(len(s.place))] }
 

@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"cmp"
+	"encoding/binary"
+	"maps"
 	"math"
 	"net/netip"
 	"reflect"
@@ -13,15 +16,48 @@ import (
 )
 
 // policies says which flow a packet belongs to, and which SA carries a flow. The control goroutine owns it, and
-// publishes a new table when flows come or go; when only the SA of a flow changes, the table stays.
+// publishes a new table when flows come or go; when only the SA of a flow changes, the table stays. Peers come and go by the thousand:
+// what a flow costs that was agreed upon with one of them does not depend on how many others there are.
 type policies struct {
 	datapath *datapath
 	children []*kept
 	shunts   []*shunt
 	byConfig map[*ike.Child]*kept
-	// flows in the order of their making: those of the configuration first.
-	flows   []*flow
-	changed bool
+	// flows are those of the configuration, in its order; agreed those that are there as long as an SA carries them. bySelectors finds
+	// both, but for shunts.
+	flows       []*flow
+	agreed      map[*flow]bool
+	bySelectors map[trafficKey]*flow
+	made        int64 // counts what was agreed upon
+
+	// table has all flows; changed: it was not published yet. exposed: the host was not told yet what it has to protect.
+	table            *ts.Table[*flow]
+	changed, exposed bool
+	// apart are the agreed flows that the host has to be told of. With passing, those are all, for traffic may pass beside them.
+	apart   map[*flow]bool
+	passing bool
+}
+
+// trafficKey names a flow by its child and its selectors.
+type trafficKey struct {
+	child         *kept
+	local, remote string
+}
+
+func keyOf(k *kept, local, remote []ts.Selector) trafficKey {
+	return trafficKey{k, selectorBytes(local), selectorBytes(remote)}
+}
+
+// selectorBytes are the same for the same selectors only.
+func selectorBytes(list []ts.Selector) string {
+	b := make([]byte, 0, 16*len(list))
+	for _, s := range list {
+		b = append(b, s.Protocol, byte(s.Start.BitLen()))
+		b = binary.BigEndian.AppendUint16(b, s.StartPort)
+		b = binary.BigEndian.AppendUint16(b, s.EndPort)
+		b = append(append(b, s.Start.AsSlice()...), s.End.AsSlice()...)
+	}
+	return string(b)
 }
 
 // newPolicies enters the traffic of every configured child, as far as it is known before the child is up: `dynamic` may
@@ -35,11 +71,15 @@ func newPolicies(d *datapath, conns []*ike.Connection, shunts ...config.Shunt) *
 // configure enters the traffic of these connections and shunts instead of that of former ones. What is carried by an SA stays as
 // long as the SA.
 func (p *policies) configure(conns []*ike.Connection, shunts []config.Shunt) {
-	former, known := p.flows, p.byConfig
+	former, known := p.bySelectors, p.byConfig
+	p.flows, p.children = nil, nil
+	p.byConfig, p.bySelectors = make(map[*ike.Child]*kept), make(map[trafficKey]*flow)
 	for _, f := range former {
-		f.configured = false
+		f.configured, f.assigned = false, false
 	}
-	p.flows, p.children, p.byConfig, p.changed = nil, nil, make(map[*ike.Child]*kept), true
+	for _, k := range known {
+		k.flows = nil
+	}
 	for _, conn := range conns {
 		for _, cfg := range conn.Children {
 			k := known[cfg]
@@ -52,21 +92,78 @@ func (p *policies) configure(conns []*ike.Connection, shunts []config.Shunt) {
 			if len(local) == 0 || len(remote) == 0 {
 				continue
 			}
-			f := findFlow(former, k, local, remote)
+			f := former[keyOf(k, local, remote)]
 			if f == nil {
 				f = &flow{child: k, local: local, remote: remote}
 			}
-			f.configured = true
-			p.flows = append(p.flows, f)
+			p.enter(f)
 		}
 	}
-	for _, f := range former {
+	for key, f := range former {
 		if !f.configured && len(f.stack) > 0 {
-			p.flows = append(p.flows, f)
+			p.bySelectors[key] = f
 		}
 	}
-	p.linkBackups()
 	p.configureShunts(shunts)
+	p.rebuild()
+	p.linkBackups()
+}
+
+// enter makes a flow one of the configuration.
+func (p *policies) enter(f *flow) {
+	f.configured = true
+	p.flows = append(p.flows, f)
+	p.bySelectors[keyOf(f.child, f.local, f.remote)] = f
+	f.child.flows = append(f.child.flows, f)
+}
+
+// rebuild makes the table of all flows.
+func (p *policies) rebuild() {
+	p.agreed, p.apart = make(map[*flow]bool), make(map[*flow]bool)
+	p.changed, p.exposed, p.passing = true, true, slices.ContainsFunc(p.flows, (*flow).passes)
+	entries := make([]ts.Entry[*flow], 0, len(p.bySelectors))
+	for i, f := range p.flows {
+		f.order = int64(i)
+		entries = append(entries, f.entry())
+	}
+	p.table = ts.NewTable(entries)
+	others := maps.Clone(p.bySelectors)
+	maps.DeleteFunc(others, func(_ trafficKey, f *flow) bool { return f.configured })
+	for _, f := range slices.SortedFunc(maps.Values(others), func(a, b *flow) int { return cmp.Compare(b.order, a.order) }) {
+		p.agree(f)
+	}
+}
+
+// agree enters a flow that was agreed upon with a peer. Of such the latest comes first; it is as specific as what it was narrowed from,
+// or more, so it comes before that anyway.
+func (p *policies) agree(f *flow) {
+	if f.order >= 0 {
+		p.made++
+		f.order = -p.made
+	}
+	p.agreed[f] = true
+	p.table, p.changed = p.table.With(f.entry()), true
+	if p.passing || !f.child.covers(f) {
+		p.apart[f], p.exposed = true, true
+	}
+}
+
+// disagree takes it out.
+func (p *policies) disagree(f *flow) {
+	delete(p.agreed, f)
+	delete(p.bySelectors, keyOf(f.child, f.local, f.remote))
+	p.table, p.changed = p.table.Without(f.entry()), true
+	if p.apart[f] {
+		delete(p.apart, f)
+		p.exposed = true
+	}
+}
+
+// covers reports whether a flow of the configuration says all that the host has to know of the traffic.
+func (k *kept) covers(f *flow) bool {
+	return slices.ContainsFunc(k.flows, func(o *flow) bool {
+		return slices.Equal(f.local, o.local) && ts.Subset(f.remote, o.remote) && !slices.ContainsFunc(prefixes(o.remote), wide)
+	})
 }
 
 // configureShunts enters the shunts. Those that are the same go on counting.
@@ -81,16 +178,6 @@ func (p *policies) configureShunts(list []config.Shunt) {
 		p.shunts = append(p.shunts, s)
 		p.flows = append(p.flows, &flow{shunt: s, local: cfg.Local, remote: cfg.Remote, configured: true})
 	}
-}
-
-// findFlow returns the flow of a child with these selectors, or nil.
-func findFlow(list []*flow, k *kept, local, remote []ts.Selector) *flow {
-	for _, f := range list {
-		if f.child == k && slices.Equal(f.local, local) && slices.Equal(f.remote, remote) {
-			return f
-		}
-	}
-	return nil
 }
 
 // local is the traffic of our side, as far as it is known before the child is up.
@@ -145,24 +232,30 @@ func only(list []netip.Prefix) []netip.Addr {
 // linkBackups chains the configured flows with equal selectors, in the order in which the table prefers them. Behind each comes what
 // its own child had before, if that covers it: it goes on until it is replaced.
 func (p *policies) linkBackups() {
-	order := slices.DeleteFunc(slices.Clone(p.flows), func(f *flow) bool { return !f.configured })
-	slices.SortStableFunc(order, func(a, b *flow) int { return b.child.cfg.Priority - a.child.cfg.Priority })
-	for i, f := range order {
-		var next *flow
-		for _, g := range order[i+1:] {
-			if slices.Equal(f.local, g.local) && slices.Equal(f.remote, g.remote) {
-				next = g
-				break
-			}
-		}
-		for _, old := range p.flows {
-			if !old.configured && old.child == f.child && ts.Subset(f.local, old.local) && ts.Subset(f.remote, old.remote) {
-				old.next.Store(next)
-				next = old
-			}
-		}
-		f.next.Store(next)
+	former := make(map[*kept][]*flow)
+	for _, f := range p.byAge(p.agreed) {
+		former[f.child] = append(former[f.child], f)
 	}
+	order := slices.DeleteFunc(slices.Clone(p.flows), func(f *flow) bool { return f.shunt != nil })
+	slices.SortStableFunc(order, func(a, b *flow) int { return b.priority() - a.priority() })
+	next := make(map[trafficKey]*flow) // by selectors alone
+	for _, f := range slices.Backward(order) {
+		selectors := keyOf(nil, f.local, f.remote)
+		behind := next[selectors]
+		next[selectors] = f
+		for _, old := range former[f.child] {
+			if ts.Subset(f.local, old.local) && ts.Subset(f.remote, old.remote) {
+				old.next.Store(behind)
+				behind = old
+			}
+		}
+		f.next.Store(behind)
+	}
+}
+
+// byAge are flows that were agreed upon, the oldest first.
+func (p *policies) byAge(set map[*flow]bool) []*flow {
+	return slices.SortedFunc(maps.Keys(set), func(a, b *flow) int { return cmp.Compare(b.order, a.order) })
 }
 
 // add gives some traffic of a child to an SA, away from those that had it so far.
@@ -171,11 +264,20 @@ func (p *policies) add(cfg *ike.Child, local, remote []ts.Selector, sa *outbound
 	if k == nil {
 		return
 	}
-	f := findFlow(p.flows, k, local, remote)
+	key := keyOf(k, local, remote)
+	f := p.bySelectors[key]
 	if f == nil {
 		f = &flow{child: k, local: local, remote: remote}
-		p.flows = append(p.flows, f)
-		p.changed = true
+		p.bySelectors[key] = f
+		p.agree(f)
+	}
+	f.push(sa)
+}
+
+// push gives the flow to an SA.
+func (f *flow) push(sa *outboundSA) {
+	if len(f.stack) == 0 {
+		f.child.carried++
 	}
 	f.stack = append(f.stack, sa)
 	f.current.Store(sa)
@@ -193,54 +295,44 @@ func (p *policies) remove(sa *outboundSA) {
 		f.current.Store(f.stack[len(f.stack)-1])
 		return
 	}
+	f.child.carried--
 	f.current.Store(nil)
 	if !f.configured {
-		p.flows = slices.DeleteFunc(p.flows, func(o *flow) bool { return o == f })
-		p.changed = true
+		p.disagree(f)
 	}
 }
 
 // up reports whether some traffic of a child is carried.
-func (p *policies) up(k *kept) bool {
-	return slices.ContainsFunc(p.flows, func(f *flow) bool { return f.child == k && len(f.stack) > 0 })
+func (p *policies) up(k *kept) bool { return k.carried > 0 }
+
+// publish makes the forwarders use the flows as they are now.
+func (p *policies) publish() {
+	if p.changed {
+		p.changed = false
+		p.datapath.policies.Store(p.table)
+	}
 }
 
-// publish makes the forwarders use the flows as they are now. It returns what the host has to protect, and false if
-// nothing has changed.
-func (p *policies) publish() ([]Policy, bool) {
-	if !p.changed {
+// expose returns what the host has to protect, and false if that has not changed since.
+func (p *policies) expose() ([]Policy, bool) {
+	if !p.exposed {
 		return nil, false
 	}
-	p.changed = false
-	// Of what was agreed upon with peers the latest comes first; it is as specific as what it was narrowed from, or more,
-	// so it comes before that anyway.
-	var entries []ts.Entry[*flow]
-	for _, f := range slices.Backward(p.flows) {
-		if !f.configured {
-			entries = append(entries, f.entry())
-		}
-	}
-	for _, f := range p.flows {
-		if f.configured {
-			entries = append(entries, f.entry())
-		}
-	}
-	table := ts.NewTable(entries)
-	p.datapath.policies.Store(table)
-	return p.protected(table), true
+	p.exposed = false
+	return p.protected(), true
 }
 
 // protected is what the host has to protect. Where traffic may pass, it is told each pair of selectors, in the order of the
 // table, to route packets as the table would.
-func (p *policies) protected(table *ts.Table[*flow]) []Policy {
+func (p *policies) protected() []Policy {
 	var list []Policy
-	if !slices.ContainsFunc(p.flows, (*flow).passes) {
-		for _, f := range p.flows {
+	if !p.passing {
+		for _, f := range slices.Concat(p.flows, p.byAge(p.apart)) {
 			list = append(list, Policy{Local: prefixes(f.local), Remote: prefixes(f.remote)})
 		}
 		return list
 	}
-	for r := range table.Rules() {
+	for r := range p.table.Rules() {
 		list = append(list, Policy{
 			Local: r.Local.Prefixes(), Remote: r.Remote.Prefixes(), Pass: r.Value.passes(),
 			Protocol: r.Local.Protocol | r.Remote.Protocol, LocalPorts: portsOf(r.Local), RemotePorts: portsOf(r.Remote),
@@ -260,12 +352,12 @@ func portsOf(s ts.Selector) Ports {
 
 // Policies is the traffic that a gateway with this configuration protects from its start, see Advice.
 func Policies(cfg *config.Config) []Policy {
-	list, _ := newPolicies(&datapath{}, cfg.Connections, cfg.Shunts...).publish()
+	list, _ := newPolicies(&datapath{}, cfg.Connections, cfg.Shunts...).expose()
 	return slices.DeleteFunc(list, func(p Policy) bool { return p.Pass })
 }
 
 func (f *flow) entry() ts.Entry[*flow] {
-	return ts.Entry[*flow]{Local: f.local, Remote: f.remote, Priority: f.priority(), Value: f}
+	return ts.Entry[*flow]{Local: f.local, Remote: f.remote, Priority: f.priority(), Order: f.order, Value: f}
 }
 
 func (f *flow) priority() int {

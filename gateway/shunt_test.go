@@ -91,7 +91,7 @@ func TestPassOrder(t *testing.T) {
 			priority = 1
 		}`))
 	p := newPolicies(&datapath{}, conf.Connections, conf.Shunts...)
-	list, _ := p.publish()
+	list, _ := p.expose()
 	var got []string
 	for _, policy := range list {
 		got = append(got, fmt.Sprintf("%v %v %d %v %v", policy.Local, policy.Remote, policy.Protocol, policy.RemotePorts, policy.Pass))
@@ -111,7 +111,7 @@ func TestPassOrder(t *testing.T) {
 	}
 	// Without anything that passes, nothing is told twice.
 	conf.Shunts = conf.Shunts[2:]
-	if list, _ := newPolicies(&datapath{}, conf.Connections, conf.Shunts...).publish(); len(list) != 2 {
+	if list, _ := newPolicies(&datapath{}, conf.Connections, conf.Shunts...).expose(); len(list) != 2 {
 		t.Errorf("%v", list)
 	}
 }

@@ -124,14 +124,16 @@ func TestPoliciesStack(t *testing.T) {
 	}
 	want := func(dst string, sa *outboundSA, when string) {
 		t.Helper()
-		if _, changed := p.publish(); changed && when == "rekeyed" {
+		changed := p.changed
+		if p.publish(); changed && when == "rekeyed" {
 			t.Error("the table was made anew for a rekeyed SA")
 		}
 		if lookup(dst) != sa {
 			t.Errorf("%s: wrong SA for %s", when, dst)
 		}
 	}
-	if protect, ok := p.publish(); !ok || len(protect) != 1 || !slices.Equal(protect[0].Remote, []netip.Prefix{netip.MustParsePrefix("10.103.0.0/24")}) {
+	p.publish()
+	if protect, ok := p.expose(); !ok || len(protect) != 1 || !slices.Equal(protect[0].Remote, []netip.Prefix{netip.MustParsePrefix("10.103.0.0/24")}) {
 		t.Errorf("to be protected: %v", protect)
 	}
 	first, second, narrow, narrower := &outboundSA{}, &outboundSA{}, &outboundSA{}, &outboundSA{}
@@ -162,8 +164,8 @@ func TestPoliciesStack(t *testing.T) {
 	want("10.103.0.65", nil, "back")
 	p.remove(narrow)
 	want("10.103.0.1", nil, "all gone")
-	if len(p.flows) != 1 {
-		t.Errorf("%d flows are left", len(p.flows))
+	if len(p.flows) != 1 || len(p.bySelectors) != 1 || len(p.agreed) > 0 {
+		t.Errorf("%d flows are left", len(p.bySelectors))
 	}
 	p.add(&ike.Child{}, local, remote, first) // no child of ours
 	want("10.103.0.1", nil, "foreign child")
@@ -183,7 +185,7 @@ func TestPoliciesDynamic(t *testing.T) {
 	} {
 		conf := replace(confB, "remote_addrs = 203.0.113.1", "local_addrs = "+c.local+"\nremote_addrs = "+c.remote,
 			"local_ts = 10.104.0.0/24", c.children, "remote_ts = 10.103.0.0/24", "", "start_action = start", "")
-		protect, _ := newPolicies(&datapath{}, parse(t, conf).Connections).publish()
+		protect, _ := newPolicies(&datapath{}, parse(t, conf).Connections).expose()
 		got := ""
 		for _, p := range protect {
 			got += fmt.Sprint(p.Local, " ", p.Remote)
@@ -212,7 +214,7 @@ func TestDynamic(t *testing.T) {
 		b.send(packet)
 		a.wants(packet)
 		flows := 0
-		if err := b.g.do(t.Context(), func(c *control) { flows = len(c.policies.flows) }); err != nil || flows != 1 {
+		if err := b.g.do(t.Context(), func(c *control) { flows = len(c.policies.bySelectors) }); err != nil || flows != 1 {
 			t.Errorf("%d flows, %v", flows, err)
 		}
 		finish(t, b, a)

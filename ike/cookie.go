@@ -17,9 +17,9 @@ const (
 	cookieThreshold = 30
 	// cookieThresholdPerSource is the same for one source, and the cookie is asked of that source.
 	cookieThresholdPerSource = 3
-	// maxHalfOpen and maxHalfOpenPerSource are how many there may be of senders who have proved where they are.
-	maxHalfOpen          = 1024
-	maxHalfOpenPerSource = 16
+	// maxHalfOpen is how many there may be of senders who have proved where they are. One source may have as many of them as are left
+	// for others: thousands of peers may call at once from behind one address, and whoever takes all he can get leaves half.
+	maxHalfOpen = 1024
 	// halfOpenTime is how long one waits for its IKE_AUTH request, and how long the answer to one that was refused is kept.
 	halfOpenTime = 30 * time.Second
 	// maxFirst is the length in bytes of the longest first message that is accepted: the responder has to keep it. RFC 7296 2
@@ -106,7 +106,7 @@ func (a *accounts) suspicious(src netip.Addr) bool {
 
 // full reports whether a source may have no more, or nobody may.
 func (a *accounts) full(src netip.Addr) bool {
-	return a.all >= maxHalfOpen || a.of[src] >= maxHalfOpenPerSource
+	return a.of[src] >= maxHalfOpen-a.all
 }
 
 func (a *accounts) add(src netip.Addr) {

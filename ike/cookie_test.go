@@ -214,14 +214,14 @@ func TestThresholds(t *testing.T) {
 		// free are answered without a cookie, all of them with one.
 		free, all int
 	}{
-		{"one address", func(int) netip.AddrPort { return honest }, cookieThresholdPerSource, maxHalfOpenPerSource},
+		{"one address", func(int) netip.AddrPort { return honest }, cookieThresholdPerSource, maxHalfOpen / 2},
 		{"one address, other ports", func(i int) netip.AddrPort { return netip.AddrPortFrom(honest.Addr(), uint16(1000+i)) },
-			cookieThresholdPerSource, maxHalfOpenPerSource},
+			cookieThresholdPerSource, maxHalfOpen / 2},
 		{"one /64", func(i int) netip.AddrPort {
 			a := netip.MustParseAddr("2001:db8:1:2::").As16()
 			binary.BigEndian.PutUint64(a[8:], uint64(i+1)<<40)
 			return netip.AddrPortFrom(netip.AddrFrom16(a), 500)
-		}, cookieThresholdPerSource, maxHalfOpenPerSource},
+		}, cookieThresholdPerSource, maxHalfOpen / 2},
 		{"many /64", func(i int) netip.AddrPort {
 			a := netip.MustParseAddr("2001:db8::1").As16()
 			binary.BigEndian.PutUint16(a[6:], uint16(i))
