@@ -38,6 +38,7 @@ func (o *options) open(mtu int) (*edges, error) {
 	if e.queues == nil {
 		device, err := tun.Open(tun.Options{
 			Name: o.name(), MTU: mtu, Queues: o.queueCount(), Offload: true, Without: o.without, Portable: o.portable,
+			TCPPayload: burst(mtu),
 		})
 		if err != nil {
 			e.close()
@@ -146,6 +147,12 @@ func deviceMTU(conns []*ike.Connection) int {
 		}
 	}
 	return max(mtu, minDeviceMTU)
+}
+
+// burst is how much payload of TCP a train holds, in packets as long as the device's MTU.
+func burst(mtu int) int {
+	const headers = ip4Header + tcpMinimum + 12 // with timestamps; those of IPv6 leave a rest that is too short for a packet
+	return fit(defaultMTU-ip6Header-udpHeader) * (mtu - headers)
 }
 
 // innerMTU is the longest packet that ESP brings into so many bytes with the most spendthrift choice of p.

@@ -65,6 +65,9 @@ type Options struct {
 	// Without are fast paths that Offload does not ask for: TSO and USO mean something here. Without both it asks for
 	// nothing.
 	Without offload.Set
+	// TCPPayload is how many bytes of payload a superpacket of the host's own TCP has at most, so that all of it fits in
+	// what it becomes; 0: as many as the kernel likes. It is a wish, on Linux; superpackets of others may be longer.
+	TCPPayload int
 	// Portable selects the plain queue of github.com/songgao/water on Linux too: one queue, no offload.
 	Portable bool
 }

@@ -52,6 +52,9 @@ func openNative(o Options) (Device, error) {
 		d.Close()
 		return nil, err
 	}
+	if d.fast.Has(offload.TSO) {
+		d.limitTCP(o.TCPPayload)
+	}
 	return d, nil
 }
 

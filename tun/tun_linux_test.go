@@ -391,3 +391,23 @@ func FuzzDecodeHeader(f *testing.F) {
 		}
 	})
 }
+
+// A host that does not forward makes superpackets that fit; on one that forwards the limit would hurt others.
+func TestTCPPayload(t *testing.T) {
+	for forwarding, want := range map[string]uint32{"0": 60000 + kernelHeaders, "1": 65536} {
+		inNamespace(t)
+		for _, path := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+			if err := os.WriteFile("/proc/sys/net/"+path, []byte(forwarding), 0o644); err != nil && !errors.Is(err, os.ErrNotExist) {
+				lacking(t, "sysctl: %v", err)
+			}
+		}
+		d := open(t, Options{Offload: true, TCPPayload: 60000})
+		link, err := netlink.LinkByIndex(d.Index())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := link.Attrs().GSOMaxSize; got != want {
+			t.Errorf("forwarding %s: superpackets of up to %d bytes, want %d", forwarding, got, want)
+		}
+	}
+}
