@@ -1,6 +1,10 @@
 package tun
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/culvert-vpn/culvert/internal/inet"
+)
 
 // GSO says how a superpacket becomes packets of the wire. The numbers are those of the virtio-net header.
 type GSO uint8
@@ -116,7 +120,7 @@ func (s *Super) patchIP(seg []byte, i int) {
 	binary.BigEndian.PutUint16(seg[4:], id+uint16(i)) // RFC 6864 4.2: unique where DF does not make it meaningless
 	header := seg[:int(seg[0]&0x0f)*4]
 	header[10], header[11] = 0, 0
-	binary.BigEndian.PutUint16(header[10:], ^fold(sum(header, 0)))
+	binary.BigEndian.PutUint16(header[10:], inet.Checksum(header))
 }
 
 // patchTransport gives the transport header, at the start of seg, what it has in segment i, and its checksum.
@@ -135,10 +139,11 @@ func (s *Super) patchTransport(seg []byte, i int, last bool) {
 	}
 	// The pseudo header that was summed has the length of the superpacket: take it out, put the segment's in.
 	field := seg[s.ChecksumOffset:]
-	pseudo := uint64(binary.BigEndian.Uint16(field))
-	pseudo += uint64(^uint16(len(s.Packet) - s.ChecksumStart))
-	pseudo += uint64(len(seg))
-	binary.BigEndian.PutUint16(field, fold16(pseudo))
+	pseudo := uint32(binary.BigEndian.Uint16(field))
+	pseudo += uint32(^uint16(len(s.Packet) - s.ChecksumStart))
+	pseudo += uint32(len(seg))
+	pseudo = pseudo>>16 + pseudo&0xffff
+	binary.BigEndian.PutUint16(field, uint16(pseudo>>16+pseudo))
 	complete(seg, s.ChecksumOffset)
 }
 

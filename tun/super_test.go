@@ -23,32 +23,6 @@ func slowSum(b []byte) uint16 {
 	return uint16(total)
 }
 
-func TestSum(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 2))
-	for n := range 300 {
-		b := make([]byte, n)
-		for i := range b {
-			b[i] = byte(rng.Uint32() | uint32(n%3)*0x7f) // some with many ones, for carries
-		}
-		if n%5 == 0 {
-			for i := range b {
-				b[i] = 0xff
-			}
-		}
-		if got, want := fold(sum(b, 0)), slowSum(b); got != want {
-			t.Fatalf("%d bytes: %#x, want %#x", n, got, want)
-		}
-		even := n / 2 &^ 1
-		if got, want := fold(sum(b[even:], sum(b[:even], 0))), slowSum(b); got != want {
-			t.Fatalf("%d bytes in two pieces: %#x, want %#x", n, got, want)
-		}
-	}
-	// RFC 1071 3: the example
-	if got := fold(sum([]byte{0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7}, 0)); got != 0xddf2 {
-		t.Errorf("the example of RFC 1071: %#x", got)
-	}
-}
-
 // flow builds packets of one flow, field by field, with checksums the slow way: the model for Cut.
 type flow struct {
 	v6, udp   bool

@@ -65,6 +65,7 @@ var harmless = words("net/netip")
 var partly = map[[2]string][]string{
 	{"psk", "log/slog"}:                            words("Value StringValue"), // a secret that is logged must say that it is one
 	{"suite/internal/gcm", "golang.org/x/sys/cpu"}: words("X86"),               // which instructions there are
+	{"internal/inet", "golang.org/x/sys/cpu"}:      words("X86"),
 }
 
 // clocks are the functions of package time that read a clock or start a timer.

@@ -2,6 +2,7 @@ package inet
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -30,6 +31,42 @@ func TestChecksumGolden(t *testing.T) {
 	}
 	if got := Checksum(nil); got != 0xffff {
 		t.Errorf("of nothing: %04x, want ffff", got)
+	}
+}
+
+// FuzzAdd holds what the processor's instructions give against plain Go and against RFC 1071 word by word, at every
+// alignment.
+func FuzzAdd(f *testing.F) {
+	f.Add([]byte("a few bytes"), uint64(0), byte(3))
+	f.Add(bytes.Repeat([]byte{0xff}, 1500), uint64(1<<64-1), byte(1))
+	f.Add(bytes.Repeat([]byte{0, 0xff}, 0x8000), uint64(0xffff), byte(31))
+	f.Add(make([]byte, 256), uint64(0), byte(0))
+	f.Fuzz(func(t *testing.T, data []byte, sum uint64, shift byte) {
+		shifted := append(make([]byte, shift%64, len(data)+64), data...)[shift%64:]
+		got, words := Fold(Add(sum, shifted)), Fold(addWords(sum, data))
+		if got != words {
+			t.Errorf("%d bytes: %04x, in plain Go %04x", len(data), got, words)
+		}
+		if want := slowSum(data); sum == 0 && got != want {
+			t.Errorf("%d bytes: %04x, want %04x", len(data), got, want)
+		}
+	})
+}
+
+func BenchmarkAdd(b *testing.B) {
+	for _, n := range []int{64, 128, 576, 1400, 65535} {
+		data := bytes.Repeat([]byte{7}, n)
+		for _, c := range []struct {
+			name string
+			add  func(uint64, []byte) uint64
+		}{{"add", Add}, {"words", addWords}} {
+			b.Run(fmt.Sprintf("%d/%s", n, c.name), func(b *testing.B) {
+				b.SetBytes(int64(n))
+				for b.Loop() {
+					c.add(0, data)
+				}
+			})
+		}
 	}
 }
 
@@ -92,13 +129,5 @@ func TestUpdate(t *testing.T) {
 				t.Fatalf("%x: %04x, want %04x", b, got, Checksum(b))
 			}
 		}
-	}
-}
-
-func BenchmarkAdd(b *testing.B) {
-	data := make([]byte, 1400)
-	b.SetBytes(int64(len(data)))
-	for b.Loop() {
-		Add(0, data)
 	}
 }
