@@ -43,6 +43,15 @@ func bytesOf(list []*load.Streams) (n uint64) {
 	return n
 }
 
+// window waits for the time that is measured and, if nothing came in it, until something does: a flood can leave a tunnel without a
+// processor for long.
+func (r *run) window(came func() bool) {
+	time.Sleep(r.Window)
+	for end := time.Now().Add(patience); !came() && time.Now().Before(end) && r.ctx.Err() == nil; {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 func (r *run) tcp(e *session, c tcpCase) (values map[Metric]float64, err error) {
 	err = e.through(func() (uint64, error) {
 		streams, err := e.streams(c)
@@ -52,8 +61,7 @@ func (r *run) tcp(e *session, c tcpCase) (values map[Metric]float64, err error) 
 			var s spent
 			s, err = e.measure(func() {
 				before := bytesOf(streams)
-				time.Sleep(r.Window)
-				arrived = bytesOf(streams) - before
+				r.window(func() bool { arrived = bytesOf(streams) - before; return arrived > 0 })
 			})
 			if err == nil && arrived == 0 {
 				err = errors.New("nothing arrived")
@@ -89,8 +97,10 @@ func (r *run) udp(e *session, c udpCase) (values map[Metric]float64, err error) 
 		var arrived, late uint64
 		s, err := e.measure(func() {
 			arrivedBefore, lateBefore := d.Arrived(), d.Late()
-			time.Sleep(r.Window)
-			arrived, late = d.Arrived()-arrivedBefore, d.Late()-lateBefore
+			r.window(func() bool {
+				arrived, late = d.Arrived()-arrivedBefore, d.Late()-lateBefore
+				return arrived > 0
+			})
 		})
 		if err == nil && arrived == 0 {
 			err = errors.New("nothing arrived")
@@ -151,6 +161,10 @@ func (r *run) rtt(e *session, c rttCase) (values map[Metric]float64, err error) 
 	const interval = time.Millisecond
 	echoer.Measure(interval, r.Warmup/2)
 	times := echoer.Measure(interval, r.Window)
+	for end := time.Now().Add(patience); len(times.Trips) == 0 && time.Now().Before(end) && e.alive() == nil; {
+		more := echoer.Measure(interval, r.Window)
+		times.Trips, times.Lost = more.Trips, times.Lost+more.Lost
+	}
 	if err := e.alive(); err != nil {
 		return nil, err
 	}

@@ -74,7 +74,12 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Tree, o.Cases = tools.Root, []string{"tcp-both", "udp64", "rtt-load", "setup"}
+	var subjects []subject
 	for _, s := range known() {
+		if s.kind == openvpn && o.find(&s) != nil {
+			continue // the only one that neither is built here nor comes with the tools
+		}
+		subjects = append(subjects, s)
 		o.Subjects = append(o.Subjects, s.name)
 	}
 	r, err := Run(t.Context(), o)
@@ -85,7 +90,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range known() {
+	for _, s := range subjects {
 		for _, c := range cases {
 			if s.kind == rawLink && c.Name == "setup" {
 				continue
@@ -109,7 +114,7 @@ func TestRun(t *testing.T) {
 		}
 	}
 	for _, s := range r.Subjects {
-		if tunnel := s.Name != Link; tunnel != (s.MTU < 1500) || s.Device == "" {
+		if tunnel := s.Name != Link; tunnel == (s.Device == "b") || s.MTU < 1280 || s.MTU > 1500 {
 			t.Errorf("%+v", s)
 		}
 	}

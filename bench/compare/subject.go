@@ -17,6 +17,7 @@ const (
 	culvert    kind = "culvert"
 	wireguard  kind = "wireguard-go"
 	strongswan kind = "strongswan"
+	openvpn    kind = "openvpn"
 )
 
 // subject is something that is measured.
@@ -37,6 +38,7 @@ const (
 	Culvert   = "culvert"
 	WireGuard = "wireguard-go"
 	LibIPsec  = "strongswan"
+	OpenVPN   = "openvpn"
 )
 
 // known are the subjects that need no explanation, in the order in which they are measured.
@@ -49,6 +51,7 @@ func known() []subject {
 		{name: "culvert-aes256", kind: culvert, suite: "aes256gcm16", extra: true, about: "Culvert, AES-256-GCM"},
 		{name: "culvert-chacha", kind: culvert, suite: "chacha20poly1305", extra: true, about: "Culvert, ChaCha20-Poly1305"},
 		{name: LibIPsec, kind: strongswan, program: charon, extra: true, about: "strongSwan with kernel-libipsec, AES-128-GCM"},
+		{name: OpenVPN, kind: openvpn, program: "openvpn", extra: true, about: "OpenVPN in user space, AES-128-GCM"},
 	}
 }
 

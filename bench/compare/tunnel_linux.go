@@ -32,6 +32,8 @@ func newTunnel(s subject, tree string, a, b *site) tunnel {
 		return &culvertTunnel{subject: s, a: a, b: b}
 	case wireguard:
 		return &wireguardTunnel{program: s.program, a: a, b: b}
+	case openvpn:
+		return &openvpnTunnel{program: s.program, a: a, b: b}
 	case strongswan:
 		return &strongswanTunnel{tree: tree, a: a, b: b}
 	}
