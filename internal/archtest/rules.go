@@ -37,6 +37,7 @@ var imports = map[string]string{
 	"bench":                  "config esp gateway ident ike ike/wire internal/inet natt offload pool psk resolved suite ts tun udp",
 	"bench/load":             "",
 	"bench/compare":          "bench/load gateway internal/lab",
+	"bench/tunnels":          "config esp gateway ident ike ike/wire internal/lab natt suite ts udp",
 	"internal/sim":           "ident ike ike/wire internal/inet natt pool psk suite ts",
 	"internal/lab":           "",
 	"internal/demo":          "config gateway ident ike internal/lab natt suite ts",
