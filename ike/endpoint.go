@@ -26,6 +26,7 @@ type Endpoint struct {
 	// halfOpen counts those whose peer is not authenticated.
 	halfOpen   accounts
 	cookies    cookies
+	calls      pace // of ours
 	complaints limiter
 	strays     limiter // apart from the complaints: a stream of ESP must not use up the answers to its sender's requests
 	// strangers counts the bytes of the fragments that those IKE SAs hold.

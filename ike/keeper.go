@@ -38,6 +38,8 @@ type keeper struct {
 	// attempts without success, and not before when the next one is made
 	attempts int
 	notYet   time.Time
+	// turn is when it may call for the sake of other connections, zero if it did not ask.
+	turn time.Time
 	// stale asks for a new plan when the current input is dealt with.
 	stale   bool
 	resting bool
@@ -169,59 +171,6 @@ func (k *keeper) wakeAt(at time.Time) {
 	k.end.agenda.set(&k.entry, at)
 }
 
-// dial asks for the path to the peer, unless an attempt is under way, or it is too early, or the peer cannot be called.
-func (k *keeper) dial() {
-	switch {
-	case k.conn.RemoteHost == "" || k.dialing || k.isCalling():
-	case k.notYet.After(k.end.now):
-		k.wakeAt(k.notYet)
-	default:
-		k.dialing = true
-		k.end.emit(Dial{Conn: k.conn, Host: k.host()})
-	}
-}
-
-// resolved goes on with a path.
-func (k *keeper) resolved(r Resolved) {
-	if !k.dialing {
-		return
-	}
-	k.dialing = false
-	if k.stray {
-		k.stray = false
-		k.changed()
-		return
-	}
-	if k.resting {
-		return
-	}
-	sent := k.sent
-	k.sent = nil
-	var way detour
-	if sent != nil {
-		if k.arrive(sent, &r) {
-			return
-		}
-		way = sent.detour
-	}
-	k.noWay = r.Err != nil
-	if r.Err != nil {
-		k.end.emit(Event{Kind: Failed, Conn: k.conn.Name, Text: r.Err.Error()})
-		k.failed(r.Err.Error())
-		return
-	}
-	if k.current() != nil {
-		k.changed()
-		return
-	}
-	for _, c := range k.children {
-		if c.keep || c.once {
-			k.end.initiate(k.conn, c.cfg, r.Path, nil, way)
-			return
-		}
-	}
-}
-
 // hurry ends all waits: what failed before may succeed now that the host has other addresses, or, if there was no way to the
 // peer, other routes.
 func (k *keeper) hurry(otherAddresses bool) {
@@ -262,33 +211,6 @@ func (k *keeper) inherited(sa, next *ikeSA) {
 	if k.latest == sa {
 		k.latest = next
 	}
-}
-
-// called notes a call of ours.
-func (k *keeper) called(sa *ikeSA) {
-	k.calls = append(k.calling(), sa)
-}
-
-// calling are the IKE SAs that we are setting up.
-func (k *keeper) calling() []*ikeSA {
-	k.calls = slices.DeleteFunc(k.calls, func(sa *ikeSA) bool { return !sa.isCall() })
-	return k.calls
-}
-
-// isCall reports whether we are setting the IKE SA up, and want it.
-func (sa *ikeSA) isCall() bool {
-	switch s := sa.state.(type) {
-	case *expectInitReply:
-		return true
-	case *expectAuthReply:
-		return s.unwanted == ""
-	}
-	return false
-}
-
-// isCalling reports whether we are setting up an IKE SA.
-func (k *keeper) isCalling() bool {
-	return len(k.calling()) > 0
 }
 
 // carry notes a new Child SA.

@@ -36,6 +36,12 @@ func (p *pace) count(now time.Time, interval time.Duration) {
 	p.due = p.due.Add(interval)
 }
 
+// turn counts one more event, and returns when it is due: now, as long as the burst lasts.
+func (p *pace) turn(now time.Time, interval time.Duration, burst int) time.Time {
+	p.count(now, interval)
+	return later(now, p.due.Add(-time.Duration(burst)*interval))
+}
+
 // allow reports whether it may be done once more, and counts it if so.
 func (l *limiter) allow(now time.Time, a netip.Addr) bool {
 	place := &l.by[placeOf(source(a))]

@@ -2,6 +2,7 @@ package ike
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -22,6 +23,8 @@ type fleet struct {
 	spokes []*Endpoint
 	spi    uint32
 	up     int // Child SAs of the hub that were installed
+	// rekeyed are those of them that took the place of another one.
+	rekeyed int
 }
 
 func (f *fleet) AllocSPI() (uint32, bool) { f.spi++; return f.spi, true }
@@ -91,6 +94,9 @@ func (f *fleet) fromHub(effects []Effect) {
 				f.up++
 			}
 		case Event:
+			if x.Kind == ChildRekeyed {
+				f.rekeyed++
+			}
 			if x.Kind == Failed || x.Kind == ChildFailed || x.Kind == Dropped {
 				f.t.Errorf("%v: %s %s", x.Kind, x.Text, x.Remedy)
 			}
@@ -202,5 +208,77 @@ func TestScaleLeavesNothing(t *testing.T) {
 	}
 	for c := range f.hub.carried.Overlapping([]ts.Selector{k.conn.Children[0].RemoteTS[0].Sel}) {
 		t.Errorf("the traffic of %08x is taken still", c.in)
+	}
+}
+
+// Connections that are loaded at once do not call at once, and each of them does call.
+func TestScaleCallsArePaced(t *testing.T) {
+	f := newFleet(t)
+	var conns []*Connection
+	for i := range 1000 {
+		conns = append(conns, &Connection{
+			Name: fmt.Sprint("c", i), RemoteHost: "192.0.2.1", LocalID: testID("@us"), RemoteID: testPattern("@hub"), Proposals: testProposal(suite.IKE, testIKE),
+			Children: []*Child{{Name: "net", LocalTS: testSpec("10.1.0.0/16"), RemoteTS: testSpec("10.2.0.0/16"), Proposals: testProposal(suite.ESP, testESP), StartAction: Start}},
+		})
+	}
+	e := New(Config{Rand: f.rand, Datapath: f, Secrets: testSecrets(t, "secret"), Connections: conns})
+	began, called := f.now, map[string]int{}
+	take := func(effects []Effect) (n int) {
+		for _, x := range effects {
+			if d, ok := x.(Dial); ok {
+				called[d.Conn.Name]++
+				n++
+			}
+		}
+		return n
+	}
+	if n := take(e.Handle(f.now, Tick{})); n != callBurst {
+		t.Errorf("%d calls at once, want %d", n, callBurst)
+	}
+	for len(called) < len(conns) {
+		at, ok := e.Deadline()
+		if !ok {
+			break
+		}
+		take(e.Handle(at, Tick{}))
+		if most := callBurst + int(at.Sub(began)/callInterval); len(called) > most {
+			t.Fatalf("%d calls after %v, want %d at most", len(called), at.Sub(began), most)
+		}
+		f.now = at
+	}
+	if took := f.now.Sub(began); len(called) != len(conns) || took > time.Duration(len(conns))*callInterval {
+		t.Errorf("%d of %d connections have called after %v", len(called), len(conns), took)
+	}
+	for name, n := range called {
+		if n != 1 {
+			t.Errorf("%s has called %d times", name, n)
+		}
+	}
+}
+
+// Child SAs that came up together are not rekeyed together: rand_time spreads them.
+func TestScaleRekeysAreSpread(t *testing.T) {
+	const n, slot = 500, 20 * time.Second
+	f := newFleet(t)
+	for range n {
+		f.add()
+	}
+	born, per := f.now, map[int]int{}
+	for f.rekeyed < n {
+		at, ok := f.hub.Deadline()
+		if !ok || at.After(born.Add(time.Hour+time.Minute)) {
+			t.Fatalf("%d of %d Child SAs were rekeyed after %v", f.rekeyed, n, f.now.Sub(born))
+		}
+		f.now = at
+		before := f.rekeyed
+		f.fromHub(f.hub.Handle(at, Tick{}))
+		per[int(at.Sub(born)/slot)] += f.rekeyed - before
+	}
+	if first := slices.Min(slices.Collect(maps.Keys(per))); time.Duration(first)*slot < 54*time.Minute-slot {
+		t.Errorf("the first is rekeyed after %v", time.Duration(first)*slot)
+	}
+	// Six minutes are 18 slots.
+	if most := slices.Max(slices.Collect(maps.Values(per))); most > 2*n/18 {
+		t.Errorf("%d of %d are rekeyed within %v", most, n, slot)
 	}
 }
