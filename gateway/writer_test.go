@@ -74,12 +74,6 @@ func TestWriterInterleaved(t *testing.T) {
 			d := inettest.NewDice([]byte(c.name))
 			list := flows(d, c.flows)
 			want := map[uint16][][]byte{}
-			sourcePort := func(b []byte) uint16 {
-				if b[0]>>4 == 6 {
-					return binary.BigEndian.Uint16(b[ip6Header:])
-				}
-				return binary.BigEndian.Uint16(b[ip4Header:])
-			}
 			for range c.rounds {
 				for i := range list {
 					f := &list[i]
@@ -220,4 +214,12 @@ func TestWriterAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, all); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// sourcePort is that of a packet without options.
+func sourcePort(b []byte) uint16 {
+	if b[0]>>4 == 6 {
+		return binary.BigEndian.Uint16(b[ip6Header:])
+	}
+	return binary.BigEndian.Uint16(b[ip4Header:])
 }
