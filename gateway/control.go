@@ -80,7 +80,7 @@ func newControl(g *Gateway, e *edges, h *guard, mtu int) *control {
 		Retransmit: g.cfg.Retransmit, TokenSecret: g.tokenSecret,
 		LogKeys: g.options.ikeKeys != nil,
 	})
-	c.overtaken = newInboundLoop(c.datapath, nil, true, e.writer(0, c.counters))
+	c.overtaken = newInboundLoop(c.datapath, nil, true, e.writer(c.counters))
 	c.policies = newPolicies(c.datapath, g.cfg.Connections, g.cfg.Shunts...)
 	c.shunts = g.cfg.Shunts
 	c.configure(g.cfg.Connections)

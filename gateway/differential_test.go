@@ -152,7 +152,7 @@ func (r *rig) out(t *testing.T, next func() (tun.Super, bool)) {
 // in runs the inbound loop over trains, with neighbours coalesced or without.
 func (r *rig) in(trains []udp.Datagrams, merge bool) {
 	r.conn.trains = trains
-	newInboundLoop(r.datapath, r.conn, true, &writer{queue: r.queue, counters: &r.n, merge: merge}).run()
+	newInboundLoop(r.datapath, r.conn, true, &writer{queues: []tun.Queue{r.queue}, counters: &r.n, merge: merge}).run()
 }
 
 // scriptQueue gives what next says, and keeps what is written.

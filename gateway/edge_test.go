@@ -208,7 +208,7 @@ func TestWriterMerges(t *testing.T) {
 	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 1))
 		q := &countingQueue{Queue: tuntest.NewQueue()}
-		w := &writer{queue: q, counters: new(counters), merge: true}
+		w := &writer{queues: []tun.Queue{q}, counters: new(counters), merge: true}
 		sent, want := 0, map[byte][][]byte{} // by IP version
 		seq := uint32(0xffff0000)
 		from := 2 * r.IntN(2)

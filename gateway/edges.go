@@ -113,9 +113,9 @@ func (e *edges) conn(p natt.Path) udp.Conn {
 	return found
 }
 
-// writer is for the i-th socket of its kind; the queues are dealt out evenly.
-func (e *edges) writer(i int, c *counters) *writer {
-	return &writer{queue: e.queues[i%len(e.queues)], counters: c, merge: !e.without.Has(offload.Coalesce)}
+// writer is for what comes from one socket.
+func (e *edges) writer(c *counters) *writer {
+	return &writer{queues: e.queues, counters: c, merge: !e.without.Has(offload.Coalesce)}
 }
 
 // close closes all of it, and thereby ends the forwarders.

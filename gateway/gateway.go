@@ -163,11 +163,11 @@ func (c *control) start(ctx context.Context, goroutines *sync.WaitGroup) <-chan 
 			}
 		})
 	}
-	for i, conn := range c.edges.conns.IKE {
-		goroutines.Go(newInboundLoop(c.datapath, conn, false, c.edges.writer(i, c.counters)).run)
+	for _, conn := range c.edges.conns.IKE {
+		goroutines.Go(newInboundLoop(c.datapath, conn, false, c.edges.writer(c.counters)).run)
 	}
-	for i, conn := range c.edges.conns.NATT {
-		goroutines.Go(newInboundLoop(c.datapath, conn, true, c.edges.writer(i, c.counters)).run)
+	for _, conn := range c.edges.conns.NATT {
+		goroutines.Go(newInboundLoop(c.datapath, conn, true, c.edges.writer(c.counters)).run)
 	}
 	goroutines.Go(func() { c.resolver.run(ctx) })
 	for range dnsQuestions {

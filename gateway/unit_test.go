@@ -386,7 +386,7 @@ func forwardingAllocatesNothing(t *testing.T, mode string) {
 
 	queue := &nullQueue{}
 	sender := newOutboundLoop(d, queue)
-	receiver := newInboundLoop(d, wire, true, &writer{queue: queue, counters: &n, merge: true})
+	receiver := newInboundLoop(d, wire, true, &writer{queues: []tun.Queue{queue}, counters: &n, merge: true})
 	packet := ping(hostB, hostA, string(make([]byte, 1000)))
 	segments := ipPacket(hostB, hostA, inet.ProtoTCP, tcp(flagACK, 1, 0, make([]byte, 13000)))
 	buf, trains := make([]byte, udp.MaxTrain), [1]udp.Datagrams{}

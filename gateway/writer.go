@@ -10,12 +10,15 @@ import (
 	"github.com/culvert-vpn/culvert/tun"
 )
 
-// writer writes to a queue of the TUN device. Packets of a TCP or UDP flow that follow one another go out as one superpacket, from
+// writer writes to the TUN device. Packets of a TCP or UDP flow that follow one another go out as one superpacket, from
 // which the kernel can make again exactly the packets that came: one system call, and one walk through the kernel, for all of
 // them. Several flows may be interleaved. The order within a flow is kept, also with what cannot be merged; of different
 // flows one may overtake another until flush.
+//
+// A flow stays on one queue of the device, because the kernel hands out what the host answers on the queue that the flow was
+// written to last; different flows are spread over all of them.
 type writer struct {
-	queue    tun.Queue
+	queues   []tun.Queue
 	counters *counters
 	merge    bool // superpackets may be written
 	noUDP    bool // but none of UDP: the kernel does not know them (before Linux 6.2)
@@ -30,20 +33,13 @@ const maxFlows = 16
 
 // put takes a packet, which must stay as it is until flush. p is what is known of it.
 func (w *writer) put(packet []byte, p *ts.Packet) {
-	if !w.merge {
-		w.write(tun.Super{Packet: packet}, nil)
-		return
+	flow, gso := flowKey(packet, p), tun.GSONone
+	if w.merge && (p.Protocol == inet.ProtoTCP || p.Protocol == inet.ProtoUDP) {
+		gso = superOf(packet, p)
+		if !p.HasPorts { // a fragment: of which flow, only the host will know
+			w.flush()
+		}
 	}
-	if p.Protocol != inet.ProtoTCP && p.Protocol != inet.ProtoUDP {
-		w.write(tun.Super{Packet: packet}, nil)
-		return
-	}
-	if !p.HasPorts { // a fragment: of which flow, only the host will know
-		w.flush()
-		w.write(tun.Super{Packet: packet}, nil)
-		return
-	}
-	flow, gso := flowKey(packet, p), superOf(packet, p)
 	for i, kept := range w.flows {
 		if kept != flow {
 			continue
@@ -51,17 +47,17 @@ func (w *writer) put(packet []byte, p *ts.Packet) {
 		r := &w.runs[i]
 		switch {
 		case gso == tun.GSONone:
-			w.writeRun(r)
+			w.writeRun(flow, r)
 			w.forget(i)
-			w.write(tun.Super{Packet: packet}, nil)
+			w.write(flow, tun.Super{Packet: packet}, nil)
 		case !r.add(packet, gso):
-			w.writeRun(r)
+			w.writeRun(flow, r)
 			r.begin(packet, gso)
 		}
 		return
 	}
 	if gso == tun.GSONone || gso == tun.GSOUDP && w.noUDP {
-		w.write(tun.Super{Packet: packet}, nil)
+		w.write(flow, tun.Super{Packet: packet}, nil)
 		return
 	}
 	w.keep(flow).begin(packet, gso)
@@ -103,19 +99,19 @@ func (w *writer) forget(i int) {
 
 // flush writes what is kept back.
 func (w *writer) flush() {
-	for i := range w.flows {
-		w.writeRun(&w.runs[i])
+	for i, flow := range w.flows {
+		w.writeRun(flow, &w.runs[i])
 	}
 	w.flows = w.flows[:0]
 }
 
-func (w *writer) writeRun(r *run) { w.write(r.super(), r.more) }
+func (w *writer) writeRun(flow uint64, r *run) { w.write(flow, r.super(), r.more) }
 
-func (w *writer) write(s tun.Super, more [][]byte) {
-	err := w.queue.Write(s, more)
+func (w *writer) write(flow uint64, s tun.Super, more [][]byte) {
+	err := w.queues[flow%uint64(len(w.queues))].Write(s, more)
 	if s.GSO == tun.GSOUDP && errors.Is(err, tun.ErrMalformed) {
 		w.noUDP = true
-		w.writeCut(s, more)
+		w.writeCut(flow, s, more)
 		return
 	}
 	if err != nil {
@@ -124,7 +120,7 @@ func (w *writer) write(s tun.Super, more [][]byte) {
 }
 
 // writeCut writes the packets of a superpacket one by one.
-func (w *writer) writeCut(s tun.Super, more [][]byte) {
+func (w *writer) writeCut(flow uint64, s tun.Super, more [][]byte) {
 	whole := append(make([]byte, 0, tun.MaxSuper), s.Packet...)
 	for _, piece := range more {
 		whole = append(whole, piece...)
@@ -132,6 +128,6 @@ func (w *writer) writeCut(s tun.Super, more [][]byte) {
 	s.Packet = whole
 	packet := make([]byte, s.HdrLen+s.SegmentSize)
 	for i := range s.Segments() {
-		w.write(tun.Super{Packet: packet[:s.Cut(i, packet)]}, nil)
+		w.write(flow, tun.Super{Packet: packet[:s.Cut(i, packet)]}, nil)
 	}
 }

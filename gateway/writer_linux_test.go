@@ -30,7 +30,7 @@ func TestWriterAndKernel(t *testing.T) {
 		m.must(netlink.RouteAdd(&netlink.Route{LinkIndex: m.link(tunnel).Attrs().Index, Dst: ipNet(netip.PrefixFrom(netip.MustParseAddr(dst), netip.MustParseAddr(dst).BitLen()))}))
 	}
 	counting := &countingQueue{}
-	w := &writer{queue: &throughQueue{entry.Queues()[0], counting}, counters: new(counters), merge: true}
+	w := &writer{queues: []tun.Queue{&throughQueue{entry.Queues()[0], counting}}, counters: new(counters), merge: true}
 	timer := time.AfterFunc(30*time.Second, func() { m.device.Close() }) // a packet that is missing ends the test
 	defer timer.Stop()
 	packets := 0

@@ -67,9 +67,9 @@ func TestWriterInterleaved(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			counting := &countingQueue{Queue: tuntest.NewQueue()}
-			w := &writer{queue: counting, counters: new(counters), merge: true}
+			w := &writer{queues: []tun.Queue{counting}, counters: new(counters), merge: true}
 			if c.old {
-				w.queue = oldQueue{counting}
+				w.queues[0] = oldQueue{counting}
 			}
 			d := inettest.NewDice([]byte(c.name))
 			list := flows(d, c.flows)
@@ -158,7 +158,7 @@ func TestWriterExact(t *testing.T) {
 					c.differ(&first, &second)
 				}
 				q := &countingQueue{Queue: tuntest.NewQueue()}
-				w := &writer{queue: q, counters: new(counters), merge: true}
+				w := &writer{queues: []tun.Queue{q}, counters: new(counters), merge: true}
 				in := [][]byte{first.Bytes(), second.Bytes()}
 				if c.damage != nil {
 					c.damage(in[1])
@@ -184,13 +184,55 @@ func isIPv4(p *inettest.Packet) bool { return p.Src.Is4() }
 func isIPv6(p *inettest.Packet) bool { return p.Src.Is6() }
 func isTCP(p *inettest.Packet) bool  { return p.Protocol == inet.ProtoTCP }
 
+// A flow is written to one queue, and there are flows for all of them.
+func TestWriterQueues(t *testing.T) {
+	for _, merge := range []bool{true, false} {
+		w := &writer{counters: new(counters), merge: merge}
+		var queues []*tuntest.Queue
+		for range 4 {
+			queues = append(queues, tuntest.NewQueue())
+			w.queues = append(w.queues, queues[len(queues)-1])
+		}
+		d := inettest.NewDice(nil)
+		list := flows(d, 40)
+		const rounds = 5
+		for range rounds {
+			for i := range list {
+				list[i].Payload = d.Bytes(10)
+				put(t, w, list[i].Bytes())
+				list[i].Seq += 10
+				list[i].ID++
+			}
+			w.flush()
+		}
+		flows := 0
+		for i, q := range queues {
+			got := map[uint16]int{}
+			for len(q.Received()) > 0 {
+				got[sourcePort(<-q.Received())]++
+			}
+			if flows += len(got); len(got) == 0 {
+				t.Errorf("merge=%v: queue %d got nothing", merge, i)
+			}
+			for port, n := range got {
+				if n != rounds {
+					t.Errorf("merge=%v: queue %d got %d of %d packets of the flow from port %d", merge, i, n, rounds, port)
+				}
+			}
+		}
+		if flows != len(list) {
+			t.Errorf("merge=%v: %d flows came out, want %d", merge, flows, len(list))
+		}
+	}
+}
+
 // Merging allocates nothing once the table is there.
 func TestWriterAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
 	d := inettest.NewDice(nil)
-	w := &writer{queue: &nullQueue{}, counters: new(counters), merge: true}
+	w := &writer{queues: []tun.Queue{&nullQueue{}}, counters: new(counters), merge: true}
 	var packets [][]byte
 	list := flows(d, 4)
 	for range 20 {
