@@ -156,12 +156,14 @@ type inboundSA struct {
 // repeatMove is how long the control loop is not told again of the same new path.
 const repeatMove = int64(time.Second)
 
-// moved reports whether a packet that came along p tells something new: that the peer sends from elsewhere now.
-func (sa *inboundSA) moved(p natt.Path, now int64) bool {
+// elsewhere reports whether p is not the path that the Child SA sends on.
+func (sa *inboundSA) elsewhere(p natt.Path) bool {
 	cur := sa.path.Load()
-	if cur.Remote == p.Remote && (cur.Local.Addr() == p.Local.Addr() || p.Local.Addr().IsUnspecified()) {
-		return false
-	}
+	return cur.Remote != p.Remote || cur.Local.Addr() != p.Local.Addr() && !p.Local.Addr().IsUnspecified()
+}
+
+// moved reports whether a packet that came along a path elsewhere tells something new: that the peer sends from there now.
+func (sa *inboundSA) moved(p natt.Path, now int64) bool {
 	sa.mu.Lock()
 	defer sa.mu.Unlock()
 	if sa.movedTo == p && now-sa.movedAt < repeatMove {

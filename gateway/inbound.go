@@ -9,7 +9,6 @@ import (
 	"github.com/culvert-vpn/culvert/ike"
 	"github.com/culvert-vpn/culvert/internal/inet"
 	"github.com/culvert-vpn/culvert/natt"
-	"github.com/culvert-vpn/culvert/ts"
 	"github.com/culvert-vpn/culvert/udp"
 )
 
@@ -22,6 +21,7 @@ type inboundLoop struct {
 	trains []udp.Datagrams // of one call
 	opened []esp.Opened
 	whole  rebuilder
+	inspector
 
 	lastStray int64 // as now
 }
@@ -118,12 +118,13 @@ func (f *inboundLoop) open(d *udp.Datagrams, i int, path natt.Path) int {
 		run, stride = d.Buf[i*d.Stride:min(end*d.Stride, len(d.Buf))], d.Stride
 	}
 	f.opened = sa.esp.OpenTrain(run, stride, f.opened[:0])
+	elsewhere := sa.elsewhere(path)
 	for k := range f.opened {
 		o := &f.opened[k]
 		if o.First {
 			sa.used.raise()
 		}
-		if o.Newest && sa.moved(path, f.now()) {
+		if elsewhere && o.Newest && sa.moved(path, f.now()) {
 			f.mail.tell(ike.Moved{SPI: spi, Path: path})
 		}
 		if o.Err != nil {
@@ -192,13 +193,9 @@ func (f *inboundLoop) deliverTransport(sa *inboundSA, o *esp.Opened, tos byte) {
 
 // deliver passes an authentic packet to the host, if it is one that the SA may carry.
 func (f *inboundLoop) deliver(sa *inboundSA, inner []byte, outerTOS byte) {
-	p, err := ts.ParsePacket(inner)
-	if err != nil {
-		f.counters.drop(DropInnerMalformed)
-		return
-	}
-	if !ts.Match(sa.local, sa.remote, p, false) { // RFC 4301 5.2 step 4
-		f.counters.drop(DropSelectors)
+	p, why, ok := f.inspect(sa, inner)
+	if !ok {
+		f.counters.drop(why)
 		return
 	}
 	if sa.ends == nil {
@@ -210,10 +207,10 @@ func (f *inboundLoop) deliver(sa *inboundSA, inner []byte, outerTOS byte) {
 			f.counters.ecnUnused.Add(1)
 		}
 	}
-	if isSYN(inner, &p) {
+	if isSYN(inner, p) {
 		inet.ClampMSS(inner, inet.MSS(f.wayBack(sa), p.Dst.Is6()))
 	}
-	f.out.put(inner, &p)
+	f.out.put(inner, p)
 }
 
 // wayBack is the longest packet that the other direction of a Child SA carries without fragments.

@@ -145,7 +145,7 @@ func sound(b []byte, ip int, gso tun.GSO) bool {
 	addresses, m := b[8:], b[ip:]
 	if ip == ip4Header {
 		addresses = b[12:]
-		if inet.Fold(inet.Add(0, b[:ip4Header])) != 0xffff || b[10]&b[11] == 0xff {
+		if !inet.SoundHeader((*[ip4Header]byte)(b)) || b[10]&b[11] == 0xff {
 			return false
 		}
 	}

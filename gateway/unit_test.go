@@ -258,7 +258,7 @@ func TestNotices(t *testing.T) {
 		{natt.Path{Local: local, Remote: there, NATT: true}, time.Second + 1, true},
 		{natt.Path{Local: netip.MustParseAddrPort("203.0.113.2:4500"), Remote: here, NATT: true}, time.Second + 2, true},
 	} {
-		if got := sa.moved(c.p, int64(c.now)); got != c.want {
+		if got := sa.elsewhere(c.p) && sa.moved(c.p, int64(c.now)); got != c.want {
 			t.Errorf("step %d: %v", i, got)
 		}
 	}

@@ -94,6 +94,13 @@ func Fold(sum uint64) uint16 {
 // Checksum returns the Internet checksum of b. It is 0 for a b that holds its own right checksum.
 func Checksum(b []byte) uint16 { return ^Fold(Add(0, b)) }
 
+// SoundHeader reports whether the checksum of an IPv4 header without options is right.
+func SoundHeader(b *[ipv4HeaderLen]byte) bool {
+	sum := uint64(binary.LittleEndian.Uint32(b[:])) + uint64(binary.LittleEndian.Uint32(b[4:])) + uint64(binary.LittleEndian.Uint32(b[8:])) +
+		uint64(binary.LittleEndian.Uint32(b[12:])) + uint64(binary.LittleEndian.Uint32(b[16:]))
+	return Fold(sum) == 0xffff
+}
+
 // Update returns the checksum of a message in which the 16-bit word was became is, from the checksum it had
 // (RFC 1624 3, equation 3).
 func Update(checksum, was, is uint16) uint16 {

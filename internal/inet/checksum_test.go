@@ -34,6 +34,26 @@ func TestChecksumGolden(t *testing.T) {
 	}
 }
 
+func TestSoundHeader(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	for range 1000 {
+		var b [20]byte
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		b[10], b[11] = 0, 0
+		sum := Checksum(b[:])
+		b[10], b[11] = byte(sum>>8), byte(sum)
+		if !SoundHeader(&b) {
+			t.Fatalf("%x is refused", b)
+		}
+		b[r.IntN(20)] ^= 1 << r.IntN(8)
+		if SoundHeader(&b) {
+			t.Fatalf("%x is taken", b)
+		}
+	}
+}
+
 // FuzzAdd holds what the processor's instructions give against plain Go and against RFC 1071 word by word, at every
 // alignment.
 func FuzzAdd(f *testing.F) {
