@@ -224,15 +224,17 @@ func (s *sender) send(raw syscall.RawConn) error {
 	return nil
 }
 
-// sendOrWait is one attempt; false makes the runtime wait until there is room.
+// sendOrWait is one attempt; false makes the runtime wait until there is room. The scheduler is not told: the call does not
+// block, but a train takes longer than the 20 microseconds after which the runtime's monitor thread takes the processor
+// away from a call that it knows of, and the monitor never sleeps when it finds one each time.
 func (s *sender) sendOrWait(fd uintptr) bool {
 	for s.sent < s.n {
 		var n uintptr
 		if s.n == 1 {
-			_, _, s.errno = unix.Syscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&s.messages[0])), 0)
+			_, _, s.errno = unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&s.messages[0])), 0)
 			n = 1
 		} else {
-			n, _, s.errno = unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.messages[s.sent])), uintptr(s.n-s.sent), 0, 0, 0)
+			n, _, s.errno = unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.messages[s.sent])), uintptr(s.n-s.sent), 0, 0, 0)
 		}
 		switch s.errno {
 		case 0:
