@@ -18,7 +18,7 @@ BENCHFLAGS =
 # Where strongSwan is installed: the tree that the scenarios with real peers have fetched, or else this machine's.
 STRONGSWAN = $(firstword $(wildcard .cache/peers/*/root))
 
-.PHONY: build demo test test-offloads check fmt vet staticcheck tidy arch race cross e2e e2e-long soak fuzz bench bench-programs bench-compare bench-publish clean
+.PHONY: build demo test test-offloads check fmt vet staticcheck tidy arch race cross e2e e2e-long soak fuzz bench bench-programs bench-compare bench-profile bench-publish clean
 
 build:
 	go build -trimpath -o bin/culvert ./cmd/culvert
@@ -89,7 +89,11 @@ bench-programs: build
 bench-compare: bench-programs
 	bin/culvert bench --strongswan-root "$(STRONGSWAN)" --output artifacts/bench $(BENCHFLAGS)
 
-# The same for docs/performance.md, and what it shows. Do it on a machine that does nothing else.
+# Where the daemon spends its time; needs perf.
+bench-profile: build
+	bin/culvert bench --subject culvert --case tcp1-out,udp64,udp1300 --rounds 1 --window 3s --profile artifacts/profile
+
+# The same as bench-compare for docs/performance.md, and what it shows. Do it on a machine that does nothing else.
 bench-publish: bench-programs
 	bin/culvert bench --strongswan-root "$(STRONGSWAN)" --output docs/performance --insert docs/performance.md $(BENCHFLAGS)
 

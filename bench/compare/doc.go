@@ -25,7 +25,7 @@ type Options struct {
 	Extras []string
 	// Tree is a root directory in which strongSwan is installed; empty: that of this machine.
 	Tree string
-	// Profile is a directory for profiles that perf(1) takes of the daemons in the last round; empty: none are taken.
+	// Profile is a directory for profiles that perf(1) takes of the daemons in another round, which does not count; empty: none.
 	Profile string
 	// Progress is told what goes on, one line at a time.
 	Progress io.Writer

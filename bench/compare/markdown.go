@@ -35,6 +35,7 @@ func (r *Report) Markdown(w io.Writer, base string) error {
 		}
 		return fmt.Sprintf("%s (%s–%s) %s", short(s.Median), short(s.Min), short(s.Max), f.Unit)
 	})
+	r.profiles(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -15,6 +15,7 @@ type Report struct {
 	Window   float64   `json:"window_seconds"`
 	Subjects []Subject `json:"subjects"`
 	Samples  []Sample  `json:"samples"`
+	Profiles []Profile `json:"profiles,omitempty"`
 }
 
 // Machine is where it was measured.

@@ -88,6 +88,30 @@ func TestMarkdown(t *testing.T) {
 	}
 }
 
+func TestShares(t *testing.T) {
+	got := shares([]byte(`# Overhead  Shared Object  Symbol
+    20.50%  [kernel.kallsyms]  [k] finish_task_switch.isra.0     -      -
+    16.25%  culvert            [.] github.com/culvert-vpn/culvert/suite/internal/gcm.seal512
+     9.00%  [kernel.kallsyms]  [k] _copy_from_iter
+     8.00%  [kernel.kallsyms]  [k] fib_table_lookup
+     4.00%  culvert            [.] runtime.memmove
+     3.00%  culvert            [.] runtime.exitsyscall
+     2.00%  culvert            [.] github.com/culvert-vpn/culvert/tun.(*Super).Cut
+     1.00%  culvert            [.] github.com/culvert-vpn/culvert/ts.ParsePacket
+`))
+	for i, want := range []float64{16.25, 2, 9, 20.5, 8, 4, 3, 1} {
+		if name := parts[i].name; got[name] != want {
+			t.Errorf("%s: %v percent, want %v", name, got[name], want)
+		}
+	}
+	r := sampled()
+	r.Profiles = []Profile{{"tcp1-out", Culvert, "a", got}}
+	var b bytes.Buffer
+	if err := r.Markdown(&b, WireGuard); err != nil || !strings.Contains(b.String(), "| encryption and integrity | 16.2 |\n") {
+		t.Errorf("%v\n%s", err, &b)
+	}
+}
+
 func TestShort(t *testing.T) {
 	for v, want := range map[float64]string{0: "0.00", 0.0049: "0.0049", 0.12: "0.12", 9.876: "9.88", 12.34: "12.3", 123.4: "123", 4040: "4040", 70400: "70k", 1.5e6: "1.50M"} {
 		if got := short(v); got != want {

@@ -73,41 +73,56 @@ func (r *run) begin(t lab.T, s subject, dir string) error {
 // rounds measures everything. The subjects of a case take turns, and every round begins with another one.
 func (r *run) rounds() error {
 	for round := range r.Rounds {
-		for _, c := range r.cases {
-			for i := range r.sessions {
-				e := r.sessions[(i+round)%len(r.sessions)]
-				if e.extra && r.all && !c.main {
-					continue
-				}
-				if err := r.ctx.Err(); err != nil {
-					return err
-				}
-				values, err := r.measure(e, c, round)
-				if err != nil {
-					return fmt.Errorf("round %d, %s, %s: %w", round+1, c.Name, e.name, err)
-				}
-				if values == nil {
-					continue
-				}
+		err := r.each(round, func(e *session, c Case) error {
+			values, err := r.measure(e, c)
+			if values != nil {
 				r.report.Samples = append(r.report.Samples, Sample{Round: round, Case: c.Name, Subject: e.name, Values: values})
 			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("round %d, %w", round+1, err)
 		}
 		fmt.Fprintf(r.Progress, "round %d of %d is done after %v\n", round+1, r.Rounds, time.Since(r.report.Began).Round(time.Second))
+	}
+	if r.Profile == "" {
+		return nil
+	}
+	return r.each(0, func(e *session, c Case) error {
+		found, err := profile(filepath.Join(r.Profile, c.Name+"-"+e.name), e, func() error {
+			_, err := r.measure(e, c)
+			return err
+		})
+		for _, p := range found {
+			r.report.Profiles = append(r.report.Profiles, Profile{Case: c.Name, Subject: e.name, Side: p.side, Shares: p.shares})
+		}
+		return err
+	})
+}
+
+// each goes through cases and subjects.
+func (r *run) each(round int, do func(*session, Case) error) error {
+	for _, c := range r.cases {
+		for i := range r.sessions {
+			e := r.sessions[(i+round)%len(r.sessions)]
+			if e.extra && r.all && !c.main {
+				continue
+			}
+			if err := r.ctx.Err(); err != nil {
+				return err
+			}
+			if err := do(e, c); err != nil {
+				return fmt.Errorf("%s, %s: %w", c.Name, e.name, err)
+			}
+		}
 	}
 	return nil
 }
 
 // measure does one case with one subject.
-func (r *run) measure(e *session, c Case, round int) (map[Metric]float64, error) {
+func (r *run) measure(e *session, c Case) (map[Metric]float64, error) {
 	if err := e.alive(); err != nil {
 		return nil, err
-	}
-	if r.Profile != "" && round == r.Rounds-1 {
-		stop, err := profile(filepath.Join(r.Profile, c.Name+"-"+e.name), e)
-		if err != nil {
-			return nil, err
-		}
-		defer stop()
 	}
 	switch what := c.what.(type) {
 	case tcpCase:

@@ -163,7 +163,7 @@ func TestDeath(t *testing.T) {
 	}
 	r := &run{Options: o, ctx: t.Context(), report: &Report{}}
 	for _, c := range Cases()[:1] {
-		if _, err := r.measure(e, c, 0); err != nil {
+		if _, err := r.measure(e, c); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -171,7 +171,7 @@ func TestDeath(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range Cases() {
-		if values, err := r.measure(e, c, 0); err == nil || !strings.Contains(err.Error(), "the daemon on b has ended") {
+		if values, err := r.measure(e, c); err == nil || !strings.Contains(err.Error(), "the daemon on b has ended") {
 			t.Errorf("%s: %v, %v", c.Name, values, err)
 		}
 	}

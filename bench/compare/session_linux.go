@@ -62,12 +62,18 @@ func (e *session) answered(ctx context.Context, echoer *load.Echoer) error {
 // alive is an error when one of the daemons is not.
 func (e *session) alive() error { return errors.Join(e.a.alive(), e.b.alive()) }
 
+// sites are the sites that have a daemon: both, or none.
+func (e *session) sites() []*site {
+	if e.kind == rawLink {
+		return nil
+	}
+	return []*site{e.a, e.b}
+}
+
 // daemons are the processes whose time and memory count.
 func (e *session) daemons() (list []*lab.Process) {
-	for _, s := range []*site{e.a, e.b} {
-		if s.daemon != nil {
-			list = append(list, s.daemon)
-		}
+	for _, s := range e.sites() {
+		list = append(list, s.daemon)
 	}
 	return list
 }

@@ -50,7 +50,7 @@ The network of this machine is not touched, and nothing is left behind. It needs
 	set.DurationVar(&flags.Warmup, "warmup", compare.DefaultWarmup, "`time` before that")
 	set.StringSliceVar(&flags.Extras, "programs", nil, "`directory` of programs to compare with, besides PATH and that of culvert")
 	set.StringVar(&flags.Tree, "strongswan-root", "", "root `directory` in which strongSwan is installed")
-	set.StringVar(&flags.Profile, "profile", "", "`directory` for profiles of the daemons in the last round, taken by perf")
+	set.StringVar(&flags.Profile, "profile", "", "`directory` for profiles of the daemons, which perf takes in another round that does not count")
 	set.StringVar(&flags.output, "output", "", "`directory` for the samples, the tables and the plots")
 	set.StringVar(&flags.insert, "insert", "", "`file` in Markdown in which tables and plots are replaced; needs --output")
 	set.StringVar(&flags.from, "from", "", "take the samples from this `file`, the results.json of another time, and measure nothing")
