@@ -23,6 +23,7 @@ type options struct {
 	nat      bool          // all of them come from one address and port
 	packets  int           // rounds of packets; 0: none
 	rekey    time.Duration // rekey_time of the gateway's children; 0: none
+	off      string        // the gateway's fast paths that are switched off
 	program  string
 	log      string
 }
@@ -34,6 +35,7 @@ func main() {
 	flag.BoolVar(&o.nat, "nat", false, "all peers are behind one address and port")
 	flag.IntVar(&o.packets, "packets", 5, "rounds of packets through one tunnel and through all, in turns; 0: none")
 	flag.DurationVar(&o.rekey, "rekey", 0, "rekey_time of the children, after which the gateway rekeys them; 0: none")
+	flag.StringVar(&o.off, "no-offload", "", "fast paths that the gateway is to do without")
 	flag.StringVar(&o.program, "culvert", "", "the program under test (default: built from ./cmd/culvert)")
 	flag.StringVar(&o.log, "log", os.DevNull, "where the gateway's log goes")
 	flag.Parse()
@@ -95,7 +97,7 @@ func run(t *teller, o options) {
 	lab.Must(t, os.WriteFile(conf, []byte(hubConfig(o.rekey)), 0o600))
 	log, err := os.Create(o.log)
 	lab.Must(t, err)
-	cmd := exec.Command(o.program, "run", "--config", conf, "--control", filepath.Join(dir, "control"), "--state", filepath.Join(dir, "state"))
+	cmd := exec.Command(o.program, "run", "--config", conf, "--control", filepath.Join(dir, "control"), "--state", filepath.Join(dir, "state"), "--no-offload="+o.off)
 	cmd.Stderr, cmd.Stdout = log, log
 	daemon, err := hub.Start("culvert", cmd, func() error { return nil })
 	lab.Must(t, err)
@@ -112,6 +114,9 @@ func run(t *teller, o options) {
 	f := newFleet(t, peers, o)
 	fmt.Printf("%d tunnels, %d at a time, one address for all: %v; %s, %d CPUs\n", o.n, o.parallel, o.nat, runtime.Version(), runtime.NumCPU())
 	setUp(f, daemon.Pid(), o)
+	if o.packets > 0 {
+		f.packets(hub, daemon.Pid(), o.packets)
+	}
 	if o.rekey > 0 {
 		f.watchRekeys(daemon.Pid(), o.rekey)
 	}

@@ -73,7 +73,7 @@ func (f *fleet) read(c udp.Conn, encapsulated bool) {
 				case natt.IKE:
 					f.message(natt.Path{Local: d.Local, Remote: d.Remote, NATT: encapsulated}, msg)
 				case natt.ESP:
-					f.received++
+					f.received++ // what is in it is of no interest
 				}
 			}
 		}
