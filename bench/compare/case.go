@@ -2,6 +2,7 @@ package compare
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -53,21 +54,29 @@ func (o *Options) cases() (list []Case, all bool, err error) {
 	if len(o.Cases) == 0 {
 		return Cases(), true, nil
 	}
-	found := map[string]bool{}
-	for _, c := range Cases() {
-		for _, name := range o.Cases {
-			if strings.HasPrefix(c.Name, name) {
-				if !found[c.Name] {
-					list = append(list, c)
-				}
-				found[c.Name], found[name] = true, true
-			}
-		}
-	}
+	wanted := map[string]bool{}
 	for _, name := range o.Cases {
-		if !found[name] {
+		found := named(name)
+		if len(found) == 0 {
 			return nil, false, fmt.Errorf("there is no case %q", name)
 		}
+		for _, c := range found {
+			wanted[c.Name] = true
+		}
 	}
+	list = slices.DeleteFunc(Cases(), func(c Case) bool { return !wanted[c.Name] })
 	return list, false, nil
+}
+
+// named are the cases that a name means: the one that is called so, or else all whose names begin so.
+func named(name string) (list []Case) {
+	for _, c := range Cases() {
+		switch {
+		case c.Name == name:
+			return []Case{c}
+		case strings.HasPrefix(c.Name, name):
+			list = append(list, c)
+		}
+	}
+	return list
 }

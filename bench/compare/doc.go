@@ -13,7 +13,7 @@ type Options struct {
 	// Subjects are names, in order: see Known. NAME=PATH is a program of one's own for the subject NAME or, if there is no such
 	// subject, a build of Culvert to be called NAME. Empty: those whose programs are there.
 	Subjects []string
-	// Cases are names or beginnings of names, see Cases. Empty: all.
+	// Cases are names, see Cases, or beginnings of several names. Empty: all.
 	Cases []string
 	// Rounds is how often everything is measured; the least is 1.
 	Rounds int
@@ -34,6 +34,6 @@ type Options struct {
 // Defaults of the options.
 const (
 	DefaultRounds = 5
-	DefaultWarmup = 400 * time.Millisecond
+	DefaultWarmup = 300 * time.Millisecond
 	DefaultWindow = 1200 * time.Millisecond
 )

@@ -68,10 +68,14 @@ func (r *Report) SVG(w io.Writer, p Plot, base string) (bool, error) {
 		y += 20
 		for _, bar := range g.bars {
 			text(&b, plotLeft-8, y+12, "end", "normal", bar.subject)
-			fmt.Fprintf(&b, `<rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/>`+"\n", plotLeft, y+1, bar.ratio.Median*unit, barHeight-2, bar.colour)
-			middle := float64(y) + barHeight/2.0
-			fmt.Fprintf(&b, `<path d="M%.1f %.1fH%.1f" stroke="#000" stroke-opacity=".55"/>`+"\n", plotLeft+bar.ratio.Min*unit, middle, plotLeft+bar.ratio.Max*unit)
-			text(&b, int(plotLeft+bar.ratio.Max*unit)+6, y+12, "start", "normal", fmt.Sprintf("%s× (%s %s)", short(bar.ratio.Median), short(bar.value), g.figure.Unit))
+			at := func(ratio float64) float64 { return plotLeft + min(ratio, most)*unit }
+			middle, end := float64(y)+barHeight/2.0, at(bar.ratio.Max)
+			fmt.Fprintf(&b, `<rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/>`+"\n", plotLeft, y+1, at(bar.ratio.Median)-plotLeft, barHeight-2, bar.colour)
+			fmt.Fprintf(&b, `<path d="M%.1f %.1fH%.1f" stroke="#000" stroke-opacity=".55"/>`+"\n", at(bar.ratio.Min), middle, end)
+			if bar.ratio.Max > most { // the end of what can be shown
+				fmt.Fprintf(&b, `<path d="M%.1f %dl4 5l-4 5l4 5" stroke="#fff" stroke-width="3" fill="none"/>`+"\n", end-6, y)
+			}
+			text(&b, int(end)+6, y+12, "start", "normal", fmt.Sprintf("%s× (%s %s)", short(bar.ratio.Median), short(bar.value), g.figure.Unit))
 			y += barHeight
 		}
 		y += groupSpace - 20
@@ -99,14 +103,17 @@ type barGroup struct {
 	bars   []bar
 }
 
-// bars are what a plot shows, and the greatest ratio in it.
+// bars are what a plot shows, and the greatest ratio in it. The link is not looked at for that: what is so fast would press the rest
+// together.
 func (r *Report) bars(p Plot, base string) (groups []barGroup, most float64) {
 	for _, f := range p.Figures {
 		g := barGroup{figure: f}
 		for i, s := range r.Subjects {
 			if ratio := spread(r.Ratios(f, s.Name, base)); ratio.N > 0 {
 				g.bars = append(g.bars, bar{s.Name, palette[i%len(palette)], ratio, r.Spread(f, s.Name).Median})
-				most = max(most, ratio.Max)
+				if s.Name != Link {
+					most = max(most, ratio.Max)
+				}
 			}
 		}
 		if len(g.bars) > 0 {

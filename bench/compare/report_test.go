@@ -196,6 +196,7 @@ func TestNames(t *testing.T) {
 	}{
 		{nil, strings.Join(names(Cases()), " "), true},
 		{[]string{"rtt", "tcp4-in", "rtt-idle"}, "tcp4-in rtt-idle rtt-load", false},
+		{[]string{"udp64"}, "udp64", false}, // and not udp64-segments
 	} {
 		list, all, err := (&Options{Cases: test.asked}).cases()
 		if got := strings.Join(names(list), " "); err != nil || got != test.want || all != test.all {

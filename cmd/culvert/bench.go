@@ -43,7 +43,7 @@ The network of this machine is not touched, and nothing is left behind. It needs
 	}
 	set := cmd.Flags()
 	set.StringSliceVar(&flags.Subjects, "subject", nil, "what to compare: `NAME[=PROGRAM]`; a name that is not known is another build of culvert")
-	set.StringSliceVar(&flags.Cases, "case", nil, "cases, by the beginnings of their `names`")
+	set.StringSliceVar(&flags.Cases, "case", nil, "cases, by their `names` or the beginnings of several")
 	set.StringVar(&flags.base, "base", compare.WireGuard, "the `subject` that ratios are given to")
 	set.IntVar(&flags.Rounds, "rounds", compare.DefaultRounds, "`number` of rounds")
 	set.DurationVar(&flags.Window, "window", compare.DefaultWindow, "`time` that is measured in each case")
