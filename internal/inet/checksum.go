@@ -16,7 +16,7 @@ import (
 func Add(sum uint64, b []byte) uint64 {
 	var carry uint64
 	if hasBlocks && len(b) >= fewest {
-		n := len(b) &^ (block - 1)
+		n := (len(b) - 8) &^ (block - 1) // what is left is a whole word at least
 		sum, carry = bits.Add64(sum, sumBlocks(&b[0], n), 0)
 		sum, b = addCarry(sum, carry), b[n:]
 	}
@@ -26,6 +26,7 @@ func Add(sum uint64, b []byte) uint64 {
 // addWords is Add for every processor.
 func addWords(sum uint64, b []byte) uint64 {
 	var carry uint64
+	whole := b
 	for len(b) >= 64 {
 		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), 0)
 		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[8:]), carry)
@@ -38,18 +39,41 @@ func addWords(sum uint64, b []byte) uint64 {
 		sum = addCarry(sum, carry)
 		b = b[64:]
 	}
-	for len(b) >= 8 {
+	if len(b) >= 32 {
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), 0)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[8:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[16:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[24:]), carry)
+		sum = addCarry(sum, carry)
+		b = b[32:]
+	}
+	if len(b) >= 16 {
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), 0)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[8:]), carry)
+		sum = addCarry(sum, carry)
+		b = b[16:]
+	}
+	if len(b) >= 8 {
 		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), 0)
 		sum = addCarry(sum, carry)
 		b = b[8:]
 	}
 	if len(b) > 0 {
-		var last [8]byte
-		copy(last[:], b)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(last[:]), 0)
+		sum, carry = bits.Add64(sum, lastOctets(whole, len(b)), 0)
 		sum = addCarry(sum, carry)
 	}
 	return sum
+}
+
+// lastOctets is the word of the last n octets of b, 1 to 7, filled up with zeros.
+func lastOctets(b []byte, n int) (last uint64) {
+	if len(b) >= 8 {
+		return binary.LittleEndian.Uint64(b[len(b)-8:]) >> (64 - 8*n)
+	}
+	for i := range n {
+		last |= uint64(b[len(b)-n+i]) << (8 * i)
+	}
+	return last
 }
 
 // addCarry brings the carry round to the low end; if that overflows too, sum is 0 and takes the second carry.

@@ -74,7 +74,7 @@ func FuzzAdd(f *testing.F) {
 }
 
 func BenchmarkAdd(b *testing.B) {
-	for _, n := range []int{64, 128, 576, 1400, 65535} {
+	for _, n := range []int{20, 92, 256, 576, 1400, 65535} {
 		data := bytes.Repeat([]byte{7}, n)
 		for _, c := range []struct {
 			name string

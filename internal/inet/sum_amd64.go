@@ -6,8 +6,8 @@ import "golang.org/x/sys/cpu"
 
 // block is how many bytes sumBlocks takes at a time, and fewest for how many it pays off.
 const (
-	block  = 64
-	fewest = 4 * block
+	block  = 32
+	fewest = 12 * block
 )
 
 var hasBlocks = cpu.X86.HasAVX2

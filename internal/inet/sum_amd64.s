@@ -39,10 +39,13 @@ loop:
 last:
 	ADDQ    $128, CX
 	JZ      fold
+
+more:
 	VMOVDQU (SI), Y4
-	VMOVDQU 32(SI), Y5
 	HALVES(Y4, Y0, Y1)
-	HALVES(Y5, Y2, Y3)
+	ADDQ    $32, SI
+	SUBQ    $32, CX
+	JA      more
 
 fold:
 	VPADDQ       Y1, Y0, Y0

@@ -3,8 +3,8 @@
 package inet
 
 const (
-	block     = 64
-	fewest    = 4 * block
+	block     = 32
+	fewest    = 12 * block
 	hasBlocks = false
 )
 
