@@ -110,7 +110,7 @@ func (r *run) udp(e *session, c udpCase) (values map[Metric]float64, err error) 
 			return 0, err
 		}
 		flood := float64(arrived) / s.seconds
-		values = map[Metric]float64{Flood: flood, Best: max(flood, r.bestRate(d, flood)), Late: float64(late) / float64(arrived)}
+		values = map[Metric]float64{Flood: flood, Best: max(flood, r.bestRate(d, flood)), Late: 100 * float64(late) / float64(arrived)}
 		e.costs(values, s, CPUPacket, float64(arrived)/1e6)
 		d.Stop()
 		return d.Arrived() * uint64(c.size), e.alive()
@@ -173,7 +173,7 @@ func (r *run) rtt(e *session, c rttCase) (values map[Metric]float64, err error) 
 	}
 	return map[Metric]float64{
 		P50: micro(times.Quantile(0.5)), P99: micro(times.Quantile(0.99)),
-		LostShare: float64(times.Lost) / float64(times.Lost+len(times.Trips)),
+		Lost: 100 * float64(times.Lost) / float64(times.Lost+len(times.Trips)),
 	}, nil
 }
 

@@ -30,7 +30,7 @@ func (r *Report) Markdown(w io.Writer, base string) error {
 	b.WriteString("\n**As measured**: median (least to most).\n\n")
 	r.table(&b, "", r.without(""), func(f Figure, subject string) string {
 		s := r.Spread(f, subject)
-		if s.N == 0 {
+		if s.N == 0 || f.Share && s.Max == 0 {
 			return ""
 		}
 		return fmt.Sprintf("%s (%s–%s) %s", short(s.Median), short(s.Min), short(s.Max), f.Unit)

@@ -51,13 +51,13 @@ const (
 	Throughput Metric = "gbit_per_second"    // of payload that arrived
 	Flood      Metric = "packets_per_second" // that arrived of as many as could be sent
 	Best       Metric = "best_packets_per_second"
-	Late       Metric = "late_share"           // of the packets, those that arrived after one sent later
+	Late       Metric = "late_percent"         // of the packets, those that arrived after one sent later
 	CPU        Metric = "cpu_seconds_per_gb"   // of both daemons, for each GB of payload that arrived
 	CPUPacket  Metric = "cpu_us_per_packet"    // of both daemons, for each packet that arrived
 	RSS        Metric = "rss_mb"               // of the bigger of the two daemons, at most
 	P50        Metric = "p50_us"               // of round trips
 	P99        Metric = "p99_us"               //
-	LostShare  Metric = "lost_share"           // of the requests, those without an answer
+	Lost       Metric = "lost_percent"         // of the requests, those without an answer
 	Setup      Metric = "setup_ms"             // from the order to the first answer through the new tunnel
 	CPUSetup   Metric = "cpu_ms_per_setup"     // of both daemons
 	CPULoad    Metric = "generator_cpu_per_gb" // of whatever made the load, for each GB of payload
@@ -71,6 +71,8 @@ type Figure struct {
 	Unit   string
 	// Less tells that less is better.
 	Less bool
+	// Share tells that the figure is a part of a whole, and that ratios of it would say nothing.
+	Share bool
 }
 
 // Figures are the lines of the tables.
@@ -78,7 +80,7 @@ func Figures() []Figure {
 	var list []Figure
 	for _, c := range Cases() {
 		add := func(m Metric, title, unit string, less bool) {
-			list = append(list, Figure{c.Name, m, c.About + title, unit, less})
+			list = append(list, Figure{Case: c.Name, Metric: m, Title: c.About + title, Unit: unit, Less: less, Share: unit == "%"})
 		}
 		switch c.what.(type) {
 		case tcpCase:
@@ -88,15 +90,17 @@ func Figures() []Figure {
 			add(Flood, ", flood: received", "packets/s", false)
 			add(Best, ", best rate: received", "packets/s", false)
 			add(CPUPacket, ", flood: CPU", "µs/packet", true)
+			add(Late, ", flood: out of order", "%", true)
 		case rttCase:
 			add(P50, ": median", "µs", true)
 			add(P99, ": 99%", "µs", true)
+			add(Lost, ": lost", "%", true)
 		case setupCase:
 			add(Setup, "", "ms", true)
 			add(CPUSetup, ": CPU", "ms", true)
 		}
 	}
-	return append(list, Figure{anyCase, RSS, "memory of a daemon under load, at most", "MB", true})
+	return append(list, Figure{Case: anyCase, Metric: RSS, Title: "memory of a daemon under load, at most", Unit: "MB", Less: true})
 }
 
 // anyCase stands for the greatest value of all cases in a round.
@@ -113,8 +117,11 @@ func (r *Report) Values(f Figure, subject string) map[int]float64 {
 	return values
 }
 
-// Ratios are the values of a subject in relation to those of another one in the same round.
+// Ratios are the values of a subject in relation to those of another one in the same round. Shares have none.
 func (r *Report) Ratios(f Figure, subject, base string) []float64 {
+	if f.Share {
+		return nil
+	}
 	var ratios []float64
 	below := r.Values(f, base)
 	for round, v := range r.Values(f, subject) {

@@ -2,6 +2,8 @@ package compare
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -97,7 +99,7 @@ func TestRun(t *testing.T) {
 			}
 			found := false
 			for _, f := range Figures() {
-				if f.Case == c.Name {
+				if f.Case == c.Name && !f.Share {
 					if got := r.Spread(f, s.name); got.N == 1 && got.Median > 0 {
 						found = true
 					} else if s.kind != rawLink {
@@ -196,4 +198,54 @@ func TestThrough(t *testing.T) {
 	if err := e.through(func() (uint64, error) { return 1e6, nil }); err == nil {
 		t.Error("a million bytes arrived that nobody has sent")
 	}
+}
+
+// onFirstLine calls f when something is written for the first time.
+type onFirstLine struct {
+	once sync.Once
+	f    func()
+}
+
+func (o *onFirstLine) Write(b []byte) (int, error) {
+	o.once.Do(o.f)
+	return len(b), nil
+}
+
+// TestInterrupted ends the comparison in the midst of it: no process and no file is left.
+func TestInterrupted(t *testing.T) {
+	o := moment(t)
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	var during string
+	o.Subjects, o.Rounds = []string{Culvert, WireGuard}, 1<<30
+	o.Progress = &onFirstLine{f: func() {
+		during = children(t)
+		time.AfterFunc(300*time.Millisecond, cancel)
+	}}
+	if _, err := Run(ctx, o); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 0 {
+		t.Errorf("%v, %v are left", err, files)
+	}
+	if left := children(t); left != "" {
+		t.Errorf("processes are left: %s", left)
+	}
+	if during == "" {
+		t.Error("no process was seen during the comparison")
+	}
+}
+
+// children are the processes that this one has started, by their numbers.
+func children(t *testing.T) (list string) {
+	files, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil || len(files) == 0 {
+		t.Errorf("the threads of this process: %v, %v", files, err)
+	}
+	for _, name := range files {
+		text, _ := os.ReadFile(name) // a thread may have ended
+		list += string(text)
+	}
+	return list
 }
