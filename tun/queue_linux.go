@@ -20,21 +20,14 @@ const (
 	vnetECN           = 0x80 // flag in the GSO type: the first segment may carry CWR; Cut takes care of it always
 )
 
-// queue is one file of a TUN device. The iovecs and functions are kept in the queue because they would escape to the heap
-// otherwise.
+// queue is one file of a TUN device.
 type queue struct {
 	file   *os.File
 	raw    syscall.RawConn
 	closed atomic.Bool
 
-	read  reading
-	write struct {
-		sync.Mutex
-		header [vnetHeader]byte
-		iov    []unix.Iovec
-		call   func(fd uintptr) bool
-		errno  syscall.Errno
-	}
+	read     reading
+	writings sync.Pool // *writing
 }
 
 func newQueue(file *os.File) (*queue, error) {
@@ -44,56 +37,9 @@ func newQueue(file *os.File) (*queue, error) {
 		return nil, err
 	}
 	q := &queue{file: file, raw: raw}
-	q.read.wait, q.read.try, q.write.call = q.readOrWait, q.readOnce, q.writev
+	q.read.wait, q.read.try = q.readOrWait, q.readOnce
+	q.writings.New = newWriting
 	return q, nil
-}
-
-func (q *queue) Write(s Super, more [][]byte) error {
-	w := &q.write
-	w.Lock()
-	defer w.Unlock()
-	if !encodeHeader(w.header[:], &s) {
-		return ErrMalformed
-	}
-	w.iov = append(w.iov[:0], unix.Iovec{}, unix.Iovec{})
-	setIovec(&w.iov[0], w.header[:])
-	setIovec(&w.iov[1], s.Packet)
-	total := len(s.Packet)
-	for _, piece := range more {
-		total += len(piece)
-		if len(piece) > 0 {
-			w.iov = append(w.iov, unix.Iovec{})
-			setIovec(&w.iov[len(w.iov)-1], piece)
-		}
-	}
-	if len(w.iov) > maxIovec || total > MaxSuper {
-		return ErrMalformed
-	}
-	err := q.raw.Write(w.call)
-	clear(w.iov) // the pieces are the caller's again
-	if err != nil {
-		return q.failure(err)
-	}
-	if w.errno != 0 {
-		return q.failure(w.errno)
-	}
-	return nil
-}
-
-const maxIovec = 1024 // UIO_MAXIOV of Linux
-
-// writev is one attempt; false makes the runtime wait until the file takes more. The call is raw, as those of reading are: it
-// can last 20 microseconds, as the kernel brings a superpacket to its socket meanwhile, and the scheduler would take that for
-// a thread that blocks and busy itself with moving goroutines away from it.
-func (q *queue) writev(fd uintptr) bool {
-	w := &q.write
-	for {
-		_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&w.iov[0])), uintptr(len(w.iov)))
-		w.errno = errno
-		if errno != unix.EINTR {
-			return errno != unix.EAGAIN
-		}
-	}
 }
 
 func (q *queue) Close() error {
