@@ -26,6 +26,7 @@ type subject struct {
 	kind    kind
 	program string // its path
 	suite   string // the proposal of ESP, for builds of Culvert
+	plugins string // what strongSwan loads besides what it cannot do without
 	clear   bool   // it is a build that protects nothing
 	extra   bool   // only the main cases are measured, unless others are asked for by name
 	about   string
@@ -50,7 +51,8 @@ func known() []subject {
 		{name: WireGuard, kind: wireguard, program: "wireguard-go", about: "wireguard-go, ChaCha20-Poly1305"},
 		{name: "culvert-aes256", kind: culvert, suite: "aes256gcm16", extra: true, about: "Culvert, AES-256-GCM"},
 		{name: "culvert-chacha", kind: culvert, suite: "chacha20poly1305", extra: true, about: "Culvert, ChaCha20-Poly1305"},
-		{name: LibIPsec, kind: strongswan, program: charon, extra: true, about: "strongSwan with kernel-libipsec, AES-128-GCM"},
+		{name: LibIPsec, kind: strongswan, program: charon, extra: true, plugins: "openssl", about: "strongSwan with kernel-libipsec, AES-128-GCM of OpenSSL"},
+		{name: "strongswan-own", kind: strongswan, program: charon, extra: true, about: "the same with AES-128-GCM of its own, for where its plugin openssl is not loaded"},
 		{name: OpenVPN, kind: openvpn, program: "openvpn", extra: true, about: "OpenVPN in user space, AES-128-GCM"},
 	}
 }

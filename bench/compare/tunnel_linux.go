@@ -35,7 +35,7 @@ func newTunnel(s subject, tree string, a, b *site) tunnel {
 	case openvpn:
 		return &openvpnTunnel{program: s.program, a: a, b: b}
 	case strongswan:
-		return &strongswanTunnel{tree: tree, a: a, b: b}
+		return &strongswanTunnel{tree: tree, plugins: s.plugins, a: a, b: b}
 	}
 	return linkTunnel{a: a, b: b}
 }
@@ -214,20 +214,21 @@ func (t *wireguardTunnel) renew(context.Context) error {
 
 // strongswanTunnel is strongSwan's charon with ESP in user space.
 type strongswanTunnel struct {
-	tree string
-	a, b *site
+	tree    string
+	plugins string
+	a, b    *site
 }
 
 const (
 	charonConf = `charon {
 	load_modular = no
-	load = random nonce openssl curve25519 gcm aes sha1 sha2 hmac kdf kernel-libipsec kernel-netlink socket-default vici
+	load = random nonce %[1]s curve25519 gcm aes sha1 sha2 hmac kdf kernel-libipsec kernel-netlink socket-default vici
 	plugins {
 		vici { socket = unix:///run/charon.vici }
 	}
 }
 swanctl {
-	load = random openssl
+	load = random %[1]s
 }
 `
 	vici      = "unix:///run/charon.vici"
@@ -238,7 +239,7 @@ swanctl {
 func (t *strongswanTunnel) start(ctx context.Context) error {
 	for _, s := range []*site{t.a, t.b} {
 		err := errors.Join(
-			os.WriteFile(filepath.Join(s.dir, "strongswan.conf"), []byte(charonConf), 0o600),
+			os.WriteFile(filepath.Join(s.dir, "strongswan.conf"), fmt.Appendf(nil, charonConf, t.plugins), 0o600),
 			os.WriteFile(filepath.Join(s.dir, "swanctl.conf"), s.conf(aes128), 0o600),
 			s.address("lo"))
 		if err != nil {
