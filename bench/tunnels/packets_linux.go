@@ -55,19 +55,27 @@ func (f *fleet) packets(h *lab.Host, pid, rounds int) {
 		{"from the peers", x.fromPeer, func() int { return int(x.arrived.Load()) }},
 	} {
 		for _, train := range []int{1, 16} {
-			var ratios, own []float64
+			var toOne, toFew, own []float64
 			for range rounds {
 				one := x.round(pid, way.send, way.got, 1, train)
+				few := x.round(pid, way.send, way.got, min(fewTunnels, len(f.spokes)), train)
 				all := x.round(pid, way.send, way.got, len(f.spokes), train)
-				ratios, own = append(ratios, all.all/one.all), append(own, all.own/one.own)
+				toOne, toFew, own = append(toOne, all.all/one.all), append(toFew, all.all/few.all), append(own, all.own/few.own)
 			}
-			fmt.Printf("%-14s trains of %2d: a packet in one of %d tunnels costs %.2f of one in a single tunnel (%.2f to %.2f), outside of the kernel %.2f (%.2f to %.2f)\n",
-				way.name, train, len(f.spokes), median(ratios), slices.Min(ratios), slices.Max(ratios), median(own), slices.Min(own), slices.Max(own))
+			fmt.Printf("%-14s trains of %2d: a packet in one of %d tunnels costs %s of one in a single tunnel, %s of one in one of %d; outside of the kernel %s\n",
+				way.name, train, len(f.spokes), spread(toOne), spread(toFew), fewTunnels, spread(own))
 		}
 	}
 }
 
-func median(list []float64) float64 { return slices.Sorted(slices.Values(list))[len(list)/2] }
+// fewTunnels have as few neighbours in a train as thousands have, and are as often in the caches as one.
+const fewTunnels = 64
+
+// spread is the median, and how far the rounds lie apart.
+func spread(list []float64) string {
+	list = slices.Sorted(slices.Values(list))
+	return fmt.Sprintf("%.2f (%.2f to %.2f)", list[len(list)/2], list[0], list[len(list)-1])
+}
 
 // cost is the processor time of the gateway for a packet, in all and outside of the kernel.
 type cost struct{ all, own float64 }
