@@ -36,7 +36,10 @@ type rule[T any] struct {
 // group is all rules of one remote range.
 type group[T any] struct {
 	start, end, size u128
-	locals           *trie[[]*rule[T]] // the better first, at each place
+	// only is the rule if there is one, as for most peers: it is in fewer cache lines than locals, which hold the rules else, at each
+	// place the better first.
+	only   *rule[T]
+	locals *trie[[]*rule[T]]
 }
 
 // NewTable builds the table of entries, whose Order is their index, and keeps nothing of the slice. If several entries match a packet,
@@ -100,6 +103,40 @@ func changeGroups[T any](groups []group[T], r *rule[T], enter bool) []group[T] {
 	if known {
 		g = groups[i]
 	}
+	g.change(r, enter)
+	groups = slices.Clone(groups)
+	switch {
+	case !known:
+		return slices.Insert(groups, i, g)
+	case g.only == nil && g.locals == nil:
+		return slices.Delete(groups, i, i+1)
+	}
+	groups[i] = g
+	return groups
+}
+
+// change enters a rule, or takes it out.
+func (g *group[T]) change(r *rule[T], enter bool) {
+	switch {
+	case enter && g.only == nil && g.locals == nil:
+		g.only = r
+		return
+	case enter && g.only != nil:
+		first := g.only
+		if g.only = nil; compareRules(first, r) != 0 {
+			g.hold(first, true)
+		}
+	case g.only != nil:
+		if compareRules(g.only, r) == 0 {
+			g.only = nil
+		}
+		return
+	}
+	g.hold(r, enter)
+}
+
+// hold is change where there are several rules.
+func (g *group[T]) hold(r *rule[T], enter bool) {
 	k, length := r.local.block()
 	g.locals = g.locals.with(k, length, func(rules []*rule[T]) ([]*rule[T], bool) {
 		at, there := slices.BinarySearchFunc(rules, r, compareRules)
@@ -111,15 +148,6 @@ func changeGroups[T any](groups []group[T], r *rule[T], enter bool) []group[T] {
 		}
 		return rules, len(rules) > 0
 	})
-	groups = slices.Clone(groups)
-	switch {
-	case !known:
-		return slices.Insert(groups, i, g)
-	case g.locals == nil:
-		return slices.Delete(groups, i, i+1)
-	}
-	groups[i] = g
-	return groups
 }
 
 // Lookup returns the value of the policy that p, going from a local to a remote address, belongs to. It does not
@@ -160,7 +188,10 @@ func (s *search[T]) groups(n *trie[[]group[T]]) {
 		switch {
 		case s.best != nil && s.best.remoteSize.less(g.size):
 			return
-		case !s.remote.less(g.start) && !g.end.less(s.remote):
+		case s.remote.less(g.start) || g.end.less(s.remote):
+		case g.only != nil:
+			s.try(g.only)
+		default:
 			s.rules(g.locals)
 		}
 	}
@@ -170,11 +201,7 @@ func (s *search[T]) groups(n *trie[[]group[T]]) {
 func (s *search[T]) rules(n *trie[[]*rule[T]]) {
 	for n != nil && n.covers(s.local) {
 		for _, r := range n.value {
-			if s.best != nil && compareRules(s.best, r) < 0 {
-				break
-			}
-			if r.match(s.p) {
-				s.best = r
+			if s.try(r) {
 				break
 			}
 		}
@@ -183,6 +210,18 @@ func (s *search[T]) rules(n *trie[[]*rule[T]]) {
 		}
 		n = n.kids[s.local.bit(n.bits)]
 	}
+}
+
+// try looks at a rule, and reports whether the search goes no further among those that are behind it.
+func (s *search[T]) try(r *rule[T]) bool {
+	if s.best != nil && compareRules(s.best, r) < 0 {
+		return true
+	}
+	if r.match(s.p) {
+		s.best = r
+		return true
+	}
+	return false
 }
 
 // Rule is one pair of selectors of a table, and what stands for them.
@@ -207,6 +246,9 @@ func (t *Table[T]) Rules() iter.Seq[Rule[T]] {
 func rulesOf[T any](root *trie[[]group[T]]) (list []*rule[T]) {
 	root.below(func(n *trie[[]group[T]]) bool {
 		for _, g := range n.value {
+			if g.only != nil {
+				list = append(list, g.only)
+			}
 			g.locals.below(func(l *trie[[]*rule[T]]) bool {
 				list = append(list, l.value...)
 				return true
@@ -229,7 +271,8 @@ func newRule[T any](local, remote Selector, e Entry[T]) *rule[T] {
 	}
 }
 
-// compareRules orders rules, the one that wins first.
+// compareRules orders rules, the one that wins first. Only the same rule is equal: those of one entry that do not differ in what they
+// are specific about are told apart by what they are about.
 func compareRules[T any](a, b *rule[T]) int {
 	return cmp.Or(
 		a.remoteSize.compare(b.remoteSize),
@@ -239,6 +282,16 @@ func compareRules[T any](a, b *rule[T]) int {
 		cmp.Compare(a.local.portCount(), b.local.portCount()),
 		-cmp.Compare(a.priority, b.priority),
 		cmp.Compare(a.order, b.order),
+		a.remote.compare(b.remote),
+		a.local.compare(b.local),
+	)
+}
+
+// compare orders selectors somehow.
+func (s Selector) compare(o Selector) int {
+	return cmp.Or(
+		s.Start.Compare(o.Start), s.End.Compare(o.End), cmp.Compare(s.Protocol, o.Protocol),
+		cmp.Compare(s.StartPort, o.StartPort), cmp.Compare(s.EndPort, o.EndPort),
 	)
 }
 

@@ -245,8 +245,9 @@ func TestTableThousands(t *testing.T) {
 	for _, c := range packets {
 		tried := 0
 		for _, g := range held(table.v4, key(c.p.Dst)) {
-			for _, list := range held(g.locals, key(c.p.Src)) {
-				tried += 2 + 0*list.priority
+			tried += 1 + len(held(g.locals, key(c.p.Src)))
+			if g.only != nil {
+				tried++
 			}
 		}
 		most = max(most, tried)
@@ -402,5 +403,33 @@ func TestTableChangeIsSmall(t *testing.T) {
 	}
 	if small, large := cost(500), cost(5000); large > small+20 {
 		t.Errorf("a change of a table allocates %v times if it has 1000 entries, and %v times if it has 10000", small, large)
+	}
+}
+
+// Selectors of one entry that are equally specific do not take the place of each other: other ports, other protocols, other addresses.
+func TestTableEqualRules(t *testing.T) {
+	local := mustSels(t, "10.0.0.1-10.0.0.9", "10.0.0.2-10.0.0.10")
+	remote := mustSels(t, "10.2.0.0/16[tcp/80]", "10.2.0.0/16[tcp/443]", "10.2.0.0/16[udp/80]")
+	e := Entry[int]{Local: local, Remote: remote, Value: 1}
+	table := (&Table[int]{}).With(e)
+	for _, c := range []struct {
+		src   string
+		proto uint8
+		port  uint16
+		ok    bool
+	}{
+		{"10.0.0.1", protoTCP, 80, true}, {"10.0.0.10", protoTCP, 80, true}, {"10.0.0.1", protoTCP, 443, true}, {"10.0.0.10", protoTCP, 443, true},
+		{"10.0.0.5", 17, 80, true}, {"10.0.0.5", 17, 443, false}, {"10.0.0.11", protoTCP, 80, false},
+	} {
+		p := Packet{Src: netip.MustParseAddr(c.src), Dst: netip.MustParseAddr("10.2.3.4"), Protocol: c.proto, SrcPort: 1, DstPort: c.port, HasPorts: true}
+		if _, ok := table.Lookup(&p); ok != c.ok {
+			t.Errorf("%v proto %d port %d: %v", c.src, c.proto, c.port, ok)
+		}
+	}
+	if rules := slices.Collect(table.Rules()); len(rules) != 6 {
+		t.Errorf("%d rules, want 6", len(rules))
+	}
+	if table = table.Without(e); table.v4 != nil {
+		t.Error("something is left")
 	}
 }
