@@ -57,7 +57,7 @@ func TestReadTrains(t *testing.T) {
 		t.Skip("this kernel has no UDP_SEGMENT")
 	}
 	into := make([]Datagrams, maxReceived)
-	most, trains := 0, 20
+	most, trains := 0, min(20, b.(*conn).facts.Recv.Granted/(100<<10)) // who may not have the buffer asked for has room for two
 	for range 4 {
 		for i := range trains {
 			if err := a.Write(Datagrams{Buf: pattern(40*1400 + i), Stride: 1400, Remote: b.LocalAddr()}); err != nil {
