@@ -166,7 +166,7 @@ func TestTransferSeveral(t *testing.T) {
 		all.Go(func() {
 			result, err := way[0].Datagrams(way[1], way[1].Addr(), Datagrams{Bytes: l.bytes / 8, Size: 1300, Trains: true})
 			// Beside so many streams some may find a queue full.
-			if err != nil || result.Damaged+result.Doubles+result.Early > 0 && result.Received == result.Sent || result.Received == 0 {
+			if err != nil || result.Damaged+result.Doubles > 0 || result.Received == 0 {
 				t.Errorf("%v, %v", result, err)
 			}
 		})
@@ -186,17 +186,20 @@ func TestTransferStrongSwan(t *testing.T) {
 			ref := NewReference(t, Plan{})
 			ref.tcp("tcp_ecn", "1")
 			a, b := m.start(t, ref, withIPv6(referenceA), withIPv6(referenceB))
-			l := load{T: t, ref: ref, bytes: amount(4)} // libipsec is slow
+			size := amount(4) // libipsec is slow
 			if *long {
-				l.bytes = longTransfer
+				size = longTransfer
 			}
-			l.stream(ref.A.Client, ref.B.Client, false)
-			l.stream(ref.B.Client, ref.A.Client, false)
-			l.bytes /= 16
-			l.stream(ref.A.Client, ref.B.Client, true)
-			l.stream(ref.B.Client, ref.A.Client, true)
-			if t.Failed() {
-				t.Log(tails(a, b))
+			for _, way := range [][2]*Host{{ref.A.Client, ref.B.Client}, {ref.B.Client, ref.A.Client}} {
+				t.Run("to "+way[1].Name, func(t *testing.T) {
+					l := load{T: t, ref: ref, bytes: size}
+					l.stream(way[0], way[1], false)
+					l.bytes /= 16
+					l.stream(way[0], way[1], true)
+					if t.Failed() {
+						t.Log(tails(a, b))
+					}
+				})
 			}
 		})
 	}
