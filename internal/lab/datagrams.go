@@ -26,6 +26,7 @@ import (
 type Datagrams struct {
 	Bytes int64 // of payload in all
 	Size  int   // bytes of payload of a datagram, at least MinDatagram; the last of a train is shorter now and then
+	Even  bool  // no, none is
 	// Trains has the sender give the kernel trains to cut (UDP_SEGMENT), and the receiver take trains (UDP_GRO), as programs with
 	// QUIC do.
 	Trains bool
@@ -147,7 +148,7 @@ func (s *sender) run() error {
 			segments = 1 + odd.IntN(min(trainSegments, trainBytes/s.d.Size))
 		}
 		n := segments * s.d.Size
-		if odd.IntN(4) == 0 {
+		if !s.d.Even && odd.IntN(4) == 0 {
 			n -= odd.IntN(s.d.Size - MinDatagram + 1)
 		}
 		train := make([]byte, n)
