@@ -19,12 +19,17 @@ import (
 type Store struct {
 	redacted
 	entries []*entry
+	// named are those whose owners are all spelt out, by each of these; patterns are the others. A store of thousands of secrets, one for
+	// each peer, is not walked over for one of them.
+	named    map[ident.ID][]*entry
+	patterns []*entry
 }
 
 // entry is one secret and whose it is. The bytes hide behind a function: fmt cannot call the methods of redacted on
 // an unexported field of somebody's struct, but follows pointers and slices there; it never looks into a function.
 type entry struct {
 	redacted
+	number int // in the order of addition
 	name   string
 	secret func() []byte
 	owners []ident.Pattern
@@ -42,8 +47,28 @@ func (s *Store) Add(name string, secret []byte, owners []ident.Pattern) error {
 		return fmt.Errorf("secret %q is empty", name)
 	}
 	own := bytes.Clone(secret)
-	s.entries = append(s.entries, &entry{name: name, secret: func() []byte { return own }, owners: slices.Clone(owners)})
+	e := &entry{number: len(s.entries), name: name, secret: func() []byte { return own }, owners: slices.Clone(owners)}
+	s.entries = append(s.entries, e)
+	spelt := func(p ident.Pattern) bool { _, ok := p.ID(); return ok }
+	if len(owners) == 0 || slices.ContainsFunc(owners, func(p ident.Pattern) bool { return !spelt(p) }) {
+		s.patterns = append(s.patterns, e)
+		return nil
+	}
+	if s.named == nil {
+		s.named = make(map[ident.ID][]*entry)
+	}
+	for _, owner := range owners {
+		id, _ := owner.ID()
+		s.named[id.Canonical()] = append(s.named[id.Canonical()], e)
+	}
 	return nil
+}
+
+// about are the entries that may match one of two identities, each once, in the order of addition.
+func (s *Store) about(local, remote ident.ID) []*entry {
+	list := slices.Concat(s.patterns, s.named[local.Canonical()], s.named[remote.Canonical()])
+	slices.SortFunc(list, func(a, b *entry) int { return a.number - b.number })
+	return slices.Compact(list)
 }
 
 // Wipe zeroes every secret and empties the store. Secrets looked up before verify nothing afterwards. Nobody else
@@ -53,7 +78,7 @@ func (s *Store) Wipe() {
 		clear(e.secret())
 		e.secret = func() []byte { return nil }
 	}
-	s.entries = nil
+	s.entries, s.named, s.patterns = nil, nil, nil
 }
 
 // Lookup returns the secrets eligible between two identities, best first. A secret is eligible if one of its owners
@@ -66,7 +91,7 @@ func (s *Store) Wipe() {
 // A zero ID is an identity not known yet; only secrets without owners or owned by %any match it.
 func (s *Store) Lookup(local, remote ident.ID) []Secret {
 	var found []Secret
-	for _, e := range s.entries {
+	for _, e := range s.about(local, remote) {
 		secret := Secret{entry: e, local: e.match(local), remote: e.match(remote)}
 		if secret.local.how != ident.NoMatch || secret.remote.how != ident.NoMatch {
 			found = append(found, secret)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -237,5 +238,48 @@ func TestNothingPrintsASecret(t *testing.T) {
 		if got, err := json.Marshal(v); err != nil || string(got) != `"[secret]"` {
 			t.Errorf("%T marshals to %s, %v", v, got, err)
 		}
+	}
+}
+
+// What Lookup does not look at would not have matched: compared with a walk over all secrets.
+func TestLookupOfMany(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 2))
+	spellings := []string{"@a", "@A", "@b", "@c.example", "*.example", "%any", "10.0.0.1", "10.0.0.0/24", "user@c.example", "@d"}
+	pick := func() string { return spellings[r.IntN(len(spellings))] }
+	ids := []string{"@a", "@B", "@c.example", "10.0.0.1", "10.0.0.9", "user@c.example", "@nobody"}
+	for range 200 {
+		s := NewStore()
+		for n := range r.IntN(12) {
+			var owners []ident.Pattern
+			for range r.IntN(3) {
+				p, err := ident.ParsePattern(pick())
+				if err != nil {
+					t.Fatal(err)
+				}
+				owners = append(owners, p)
+			}
+			if err := s.Add(fmt.Sprint(n), []byte("secret"), owners); err != nil {
+				t.Fatal(err)
+			}
+		}
+		local, remote := id(t, ids[r.IntN(len(ids))]), id(t, ids[r.IntN(len(ids))])
+		got := names(s.Lookup(local, remote))
+		s.patterns, s.named = s.entries, nil
+		if want := names(s.Lookup(local, remote)); got != want {
+			t.Fatalf("%v and %v: %q, want %q", local, remote, got, want)
+		}
+	}
+	s := NewStore()
+	for i := range 1000 {
+		p, err := ident.ParsePattern(fmt.Sprintf("@peer%d", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Add(fmt.Sprint(i), []byte("secret"), []ident.Pattern{p}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if list := s.about(id(t, "@us"), id(t, "@peer7")); len(list) != 1 || list[0].name != "7" {
+		t.Errorf("%d secrets are looked at for a peer with one of its own", len(list))
 	}
 }
