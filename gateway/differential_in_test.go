@@ -288,10 +288,28 @@ func inbound(t *testing.T, input []byte) (packets, writes int) {
 	if len(got) != len(want) {
 		t.Fatalf("flows %v, want %v", slices.Collect(maps.Keys(got)), slices.Collect(maps.Keys(want)))
 	}
+	oneLane(t, fast.queue)
 	if !maps.Equal(reasons(&fast.n), reasons(&slow.n)) || fast.n.ecnUnused.Load() != slow.n.ecnUnused.Load() {
 		t.Fatalf("drops %v, want %v", fast.n.byReason(), slow.n.byReason())
 	}
 	return len(slow.queue.written), len(fast.queue.written)
+}
+
+// oneLane checks that each flow stayed on one queue.
+func oneLane(t *testing.T, q *scriptQueue) {
+	t.Helper()
+	of := make(map[string]int)
+	for i, s := range q.written {
+		p, _, err := inettest.Parse(s.Packet)
+		if err != nil || p.Fragment&0x3fff != 0 {
+			continue // of a flow that nobody can see
+		}
+		flow := fmt.Sprint(p.Src, p.Dst, p.Protocol, p.SrcPort, p.DstPort)
+		if lane, ok := of[flow]; ok && lane != q.lanes[i] {
+			t.Fatalf("flow %s came on queue %d and on %d", flow, lane, q.lanes[i])
+		}
+		of[flow] = q.lanes[i]
+	}
 }
 
 // reasons are the drops by reason. In a train all packets of an SA are checked before one is opened, so that a spoilt repetition counts as

@@ -149,16 +149,32 @@ func (r *rig) out(t *testing.T, next func() (tun.Super, bool)) {
 	}
 }
 
-// in runs the inbound loop over trains, with neighbours coalesced or without.
-func (r *rig) in(trains []udp.Datagrams, merge bool) {
+// in runs the inbound loop over trains, with neighbours coalesced and several queues, or without.
+func (r *rig) in(trains []udp.Datagrams, fast bool) {
 	r.conn.trains = trains
-	newInboundLoop(r.datapath, r.conn, true, &writer{queues: []tun.Queue{r.queue}, counters: &r.n, merge: merge}).run()
+	queues := []tun.Queue{lane{r.queue, 0}}
+	if fast {
+		queues = append(queues, lane{r.queue, 1}, lane{r.queue, 2})
+	}
+	newInboundLoop(r.datapath, r.conn, true, &writer{queues: queues, counters: &r.n, merge: fast}).run()
+}
+
+// lane is one of several queues of a device.
+type lane struct {
+	*scriptQueue
+	number int
+}
+
+func (l lane) Write(s tun.Super, more [][]byte) error {
+	l.lanes = append(l.lanes, l.number)
+	return l.scriptQueue.Write(s, more)
 }
 
 // scriptQueue gives what next says, and keeps what is written.
 type scriptQueue struct {
 	next    func() (tun.Super, bool)
 	written []tun.Super // joined
+	lanes   []int       // where each was written, if to one of several
 }
 
 func (q *scriptQueue) Read(buf []byte) (tun.Super, error) {
