@@ -22,7 +22,7 @@ type Status struct {
 	Offloads []OffloadStatus `json:"offloads,omitempty"`
 	Queues   int             `json:"queues,omitempty"`
 	Sockets  []SocketStatus  `json:"sockets,omitempty"`
-	// AESGCM is what computes AES-GCM: "vaes-avx512", or "library" on CPUs without these instructions.
+	// AESGCM is what computes AES-GCM: "vaes-avx512", "vaes-avx2", or "library" on CPUs without these instructions.
 	AESGCM string `json:"aes_gcm,omitempty"`
 	// Shortages say what the host has not granted, and what to change.
 	Shortages   []string           `json:"shortages,omitempty"`

@@ -25,13 +25,8 @@ func newAESGCM(key []byte, tagLen int) (Cipher, error) {
 	return &aesGCM{gcm: g, salt: binary.BigEndian.Uint32(key[len(key)-saltLen:]), tagLen: tagLen}, nil
 }
 
-// AESGCM names what computes AES-GCM on this CPU: "vaes-avx512", or "library" for crypto/cipher.
-func AESGCM() string {
-	if gcm.Supported() {
-		return "vaes-avx512"
-	}
-	return "library"
-}
+// AESGCM names what computes AES-GCM on this CPU: "vaes-avx512", "vaes-avx2", or "library" for crypto/cipher.
+func AESGCM() string { return gcm.Name() }
 
 func (c *aesGCM) IVLen() int    { return aeadIVLen }
 func (c *aesGCM) TagLen() int   { return c.tagLen }

@@ -59,8 +59,8 @@ func FuzzAESGCMTwins(f *testing.F) {
 func TestAESGCMName(t *testing.T) {
 	c, _ := twins(t, count(20), 16)
 	_, own := c.(*aesGCM)
-	if want := map[bool]string{true: "vaes-avx512", false: "library"}[own]; AESGCM() != want {
-		t.Errorf("it is called %q, want %q", AESGCM(), want)
+	if own == (AESGCM() == "library") {
+		t.Errorf("it is called %q, and own is %v", AESGCM(), own)
 	}
 }
 

@@ -1,4 +1,4 @@
-// Package gcm is AES-GCM (NIST SP 800-38D, RFC 4106) for CPUs with the instructions VAES and VPCLMULQDQ on registers of 512 bits.
+// Package gcm is AES-GCM (NIST SP 800-38D, RFC 4106) for CPUs of amd64 with VAES and VPCLMULQDQ, on registers of AVX-512 or of AVX2.
 // Elsewhere crypto/cipher is used in its place, with the same result.
 package gcm
 
@@ -25,18 +25,39 @@ type key struct {
 	powers [powers][2]uint64 // of H, each multiplied by x: H^powers to H^1; the lower half of a block first
 	round  [15][4]uint32     // round keys in the order of memory, behind the powers, so that a register of four may read beyond these
 	rounds int               // 10, 12 or 14
+	by     implementation
 }
 
-// Supported reports whether this CPU and its operating system have what New needs. The setting GODEBUG=cpu.avx512vl=off makes it false.
-func Supported() bool { return supported }
+// implementation is what computes AES-GCM.
+type implementation uint8
+
+const (
+	library    implementation = iota // crypto/cipher
+	vaesAVX2                         // registers of 32 bytes
+	vaesAVX512                       // of 64 bytes
+)
+
+// String is the name that status shows.
+func (i implementation) String() string {
+	return [...]string{"library", "vaes-avx2", "vaes-avx512"}[i]
+}
+
+// Name names what computes AES-GCM on this CPU: "vaes-avx512", "vaes-avx2", or "library".
+func Name() string { return best.String() }
+
+// Supported reports whether this CPU and its operating system have what New needs. The settings GODEBUG=cpu.avx512vl=off
+// and cpu.avx2=off take the implementations away one after the other.
+func Supported() bool { return best != library }
 
 // New makes AES-GCM of an AES key of 16, 24 or 32 bytes, which stays the caller's. It must not be called unless Supported.
-func New(aesKey []byte) (*AEAD, error) {
+func New(aesKey []byte) (*AEAD, error) { return newBy(best, aesKey) }
+
+func newBy(by implementation, aesKey []byte) (*AEAD, error) {
 	block, err := aes.NewCipher(aesKey)
-	if err != nil || !supported {
+	if err != nil || by == library {
 		return nil, errors.New("gcm: wrong length of a key, or an old CPU")
 	}
-	a := new(AEAD)
+	a := &AEAD{key{by: by}}
 	a.key.expand(aesKey)
 	var h [aes.BlockSize]byte
 	block.Encrypt(h[:], h[:])
@@ -115,14 +136,14 @@ type Additional struct {
 // Seal encrypts text in place and returns its tag. The nonce is the salt and then iv, big-endian (RFC 4106 4); it must not come
 // twice under one key. Assembly is not preempted, so that text should be of 64 KiB at most, which take some microseconds.
 func (a *AEAD) Seal(text []byte, salt uint32, iv uint64, aad Additional) Tag {
-	hi, lo := encrypt(&a.key, unsafe.SliceData(text), len(text), uint64(salt)<<32|iv>>32, iv<<32|1, aad.hi, aad.lo, aad.bits)
+	hi, lo := a.key.encrypt(unsafe.SliceData(text), len(text), uint64(salt)<<32|iv>>32, iv<<32|1, aad.hi, aad.lo, aad.bits)
 	return Tag{hi, lo}
 }
 
 // Open decrypts text in place and returns the tag that it should have had: if it has another one, the caller must clear text.
 // Else it is as Seal.
 func (a *AEAD) Open(text []byte, salt uint32, iv uint64, aad Additional) Tag {
-	hi, lo := decrypt(&a.key, unsafe.SliceData(text), len(text), uint64(salt)<<32|iv>>32, iv<<32|1, aad.hi, aad.lo, aad.bits)
+	hi, lo := a.key.decrypt(unsafe.SliceData(text), len(text), uint64(salt)<<32|iv>>32, iv<<32|1, aad.hi, aad.lo, aad.bits)
 	return Tag{hi, lo}
 }
 

@@ -19,9 +19,9 @@ type pair struct {
 	library cipher.AEAD
 }
 
-func newPair(t testing.TB, key []byte) pair {
+func newPair(t testing.TB, by implementation, key []byte) pair {
 	t.Helper()
-	a, err := New(key)
+	a, err := newBy(by, key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +34,14 @@ func newPair(t testing.TB, key []byte) pair {
 		t.Fatal(err)
 	}
 	return pair{a, library}
+}
+
+// each are the implementations that this CPU can run: what the best one needs is more than what the others need.
+func each() (list []implementation) {
+	for by := vaesAVX2; by <= best; by++ {
+		list = append(list, by)
+	}
+	return list
 }
 
 // check seals text where it lies, and opens it again: crypto/cipher has the same ciphertext and tag. It leaves text as it was.
@@ -89,19 +97,18 @@ func (r random) aad() []byte { return r.bytes([]int{8, 12, r.IntN(100)}[r.IntN(3
 
 // Every length up to one and a half packets, at the end of readable memory and at its beginning, and every length of key.
 func TestEveryLength(t *testing.T) {
-	if !Supported() {
-		return // TestUnsupported
-	}
 	memory, r := fenced(t), newRandom(1)
-	for n := range min(2049, len(memory)) {
-		for _, bits := range []int{128, 192, 256} {
-			p := newPair(t, r.bytes(bits/8))
-			for _, at := range []int{0, len(memory) - n} {
-				r.fill(memory)
-				before := bytes.Clone(memory)
-				p.check(t, memory[at:at+n], r.aad(), r.Uint32(), r.Uint64())
-				if !bytes.Equal(memory, before) {
-					t.Fatalf("%d bytes at %d: others were changed", n, at)
+	for _, by := range each() {
+		for n := range min(2049, len(memory)) {
+			for _, bits := range []int{128, 192, 256} {
+				p := newPair(t, by, r.bytes(bits/8))
+				for _, at := range []int{0, len(memory) - n} {
+					r.fill(memory)
+					before := bytes.Clone(memory)
+					p.check(t, memory[at:at+n], r.aad(), r.Uint32(), r.Uint64())
+					if !bytes.Equal(memory, before) {
+						t.Fatalf("%s, %d bytes at %d: others were changed", by, n, at)
+					}
 				}
 			}
 		}
@@ -110,30 +117,28 @@ func TestEveryLength(t *testing.T) {
 
 // Texts of many groups, whose ends are at every place of a group.
 func TestLong(t *testing.T) {
-	if !Supported() {
-		return
-	}
 	r := newRandom(2)
-	p := newPair(t, r.key())
-	for n := 4000; n < 1<<16; n += 1 + r.IntN(700) {
-		p.check(t, r.bytes(n), r.aad(), r.Uint32(), r.Uint64())
+	for _, by := range each() {
+		p := newPair(t, by, r.key())
+		for n := 4000; n < 1<<16; n += 1 + r.IntN(1400) {
+			p.check(t, r.bytes(n), r.aad(), r.Uint32(), r.Uint64())
+		}
+		p.check(t, r.bytes(1<<16), r.aad(), r.Uint32(), r.Uint64())
+		p.check(t, r.bytes(3<<20+5), r.aad(), r.Uint32(), r.Uint64())
 	}
-	p.check(t, r.bytes(1<<16), r.aad(), r.Uint32(), r.Uint64())
-	p.check(t, r.bytes(3<<20+5), r.aad(), r.Uint32(), r.Uint64())
 }
 
 // Values with all bits set and with none, where a carry would be lost: keys whose H has its highest bit, counters at their end.
 func TestExtremes(t *testing.T) {
-	if !Supported() {
-		return
-	}
 	for _, fill := range []byte{0, 0xff, 0x80, 1} {
 		some := func(n int) []byte { return bytes.Repeat([]byte{fill}, n) }
 		for _, size := range []int{16, 24, 32} {
-			p := newPair(t, some(size))
-			for _, n := range []int{0, 1, 15, 16, 17, 64, 255, 256, 257, 512, 513, 1024, 1420} {
-				for _, iv := range []uint64{0, 1, 1<<32 - 1, 1 << 32, 1<<64 - 1} {
-					p.check(t, some(n), some(n%40), uint32(iv>>3), iv)
+			for _, by := range each() {
+				p := newPair(t, by, some(size))
+				for _, n := range []int{0, 1, 15, 16, 17, 64, 255, 256, 257, 512, 513, 1024, 1420} {
+					for _, iv := range []uint64{0, 1, 1<<32 - 1, 1 << 32, 1<<64 - 1} {
+						p.check(t, some(n), some(n%40), uint32(iv>>3), iv)
+					}
 				}
 			}
 		}
@@ -145,19 +150,18 @@ func FuzzAgainstLibrary(f *testing.F) {
 		f.Add(uint64(n), bytes.Repeat([]byte("k"), 16+8*(n%3)), bytes.Repeat([]byte("a"), n%37), bytes.Repeat([]byte("text"), n/4+1)[:n], uint8(n))
 	}
 	f.Fuzz(func(t *testing.T, iv uint64, key, aad, text []byte, shift uint8) {
-		if !Supported() {
-			return
-		}
 		size := 16 + 8*(len(key)%3)
-		p := newPair(t, append(key, make([]byte, size)...)[:size])
+		key = append(key, make([]byte, size)...)[:size]
 		// The text in the middle of other bytes, at any alignment.
 		room := bytes.Repeat([]byte{0xa5}, 2*256+len(text))
 		at := int(shift)
 		copy(room[at:], text)
 		before := bytes.Clone(room)
-		p.check(t, room[at:at+len(text)], aad, uint32(iv>>7), iv)
-		if !bytes.Equal(room, before) {
-			t.Fatal("bytes around the text were changed")
+		for _, by := range each() {
+			newPair(t, by, key).check(t, room[at:at+len(text)], aad, uint32(iv>>7), iv)
+			if !bytes.Equal(room, before) {
+				t.Fatalf("%s: bytes around the text were changed", by)
+			}
 		}
 	})
 }
@@ -195,41 +199,50 @@ func TestWrongKey(t *testing.T) {
 	}
 }
 
-// A CPU without one of the features has crypto/cipher only. The test asks itself, in a process that is told so.
-func TestUnsupported(t *testing.T) {
-	if os.Getenv("GODEBUG") == "cpu.avx512vl=off" {
-		fmt.Println("supported:", Supported())
+// A CPU without a feature has an implementation that does without it. The test asks itself, in processes that are told so.
+func TestName(t *testing.T) {
+	if os.Getenv("GCM_TEST_NAME") != "" {
+		fmt.Println("by", Name(), Supported())
 		return
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestUnsupported$")
-	cmd.Env = append(os.Environ(), "GODEBUG=cpu.avx512vl=off")
-	if out, err := cmd.Output(); err != nil || !strings.Contains(string(out), "supported: false") {
-		t.Errorf("%v: %s", err, out)
+	for off, left := range map[string]implementation{
+		"cpu.avx512vl=off": vaesAVX2, "cpu.avx512vl=off,cpu.avx2=off": library, "cpu.all=off": library,
+	} {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestName$")
+		cmd.Env = append(os.Environ(), "GCM_TEST_NAME=1", "GODEBUG="+off)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%s: %v", off, err)
+		}
+		left = min(left, best)
+		if want := fmt.Sprintln("by", left, left != library); !strings.HasPrefix(string(out), want) {
+			t.Errorf("%s: %q, want %q", off, out, want)
+		}
 	}
 }
 
 func BenchmarkAgainstLibrary(b *testing.B) {
-	if !Supported() {
-		return
-	}
 	for _, bits := range []int{128, 256} {
-		p := newPair(b, make([]byte, bits/8))
+		var pairs []pair
+		for _, by := range each() {
+			pairs = append(pairs, newPair(b, by, make([]byte, bits/8)))
+		}
 		for _, n := range []int{64, 256, 576, 1420, 9000} {
-			text, nonce, aad := make([]byte, n, n+TagLen), make([]byte, 12), make([]byte, 12)
-			for _, of := range []struct {
-				name string
-				f    func()
-			}{
-				{"seal/library", func() { p.library.Seal(text[:0], nonce, text, aad) }},
-				{"seal/own", func() { p.Seal(text, 1, 2, ExtendedHeader(3, 4, 5)) }},
-				{"open/own", func() { p.Open(text, 1, 2, ExtendedHeader(3, 4, 5)) }},
-			} {
-				b.Run(fmt.Sprintf("%d/%d/%s", bits, n, of.name), func(b *testing.B) {
+			run := func(name string, f func()) {
+				b.Run(fmt.Sprintf("%d/%d/%s", bits, n, name), func(b *testing.B) {
 					b.SetBytes(int64(n))
 					for b.Loop() {
-						of.f()
+						f()
 					}
 				})
+			}
+			text, nonce, aad := make([]byte, n, n+TagLen), make([]byte, 12), make([]byte, 12)
+			for i, p := range pairs {
+				if i == 0 {
+					run("seal/library", func() { p.library.Seal(text[:0], nonce, text, aad) })
+				}
+				run("seal/"+p.key.by.String(), func() { p.Seal(text, 1, 2, ExtendedHeader(3, 4, 5)) })
+				run("open/"+p.key.by.String(), func() { p.Open(text, 1, 2, ExtendedHeader(3, 4, 5)) })
 			}
 		}
 	}

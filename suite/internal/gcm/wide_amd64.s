@@ -2,6 +2,7 @@
 
 #include "go_asm.h"
 #include "textflag.h"
+#include "powers_amd64.h"
 
 // AES-GCM with four blocks in a register. What is where:
 //
@@ -21,39 +22,6 @@
 //
 // GHASH of a group of blocks is the sum of their products with falling powers of H, reduced once. The last group takes in the
 // block of lengths. No branch and no address depends on anything but lengths.
-
-DATA bswap<>+0(SB)/8, $0x08090a0b0c0d0e0f
-DATA bswap<>+8(SB)/8, $0x0001020304050607
-GLOBL bswap<>(SB), RODATA|NOPTR, $16
-
-// x^128 + x^127 + x^126 + x^121 + 1, as GHASH's polynomial is when its bits are read backwards. What is above 2^64 of it is
-// what a reduction multiplies by.
-DATA poly<>+0(SB)/8, $1
-DATA poly<>+8(SB)/8, $0xc200000000000000
-GLOBL poly<>(SB), RODATA|NOPTR, $16
-
-// The distances of the first four counter blocks from the one that masks the tag, and of each four from the next.
-DATA first<>+0(SB)/8, $1
-DATA first<>+8(SB)/8, $0
-DATA first<>+16(SB)/8, $2
-DATA first<>+24(SB)/8, $0
-DATA first<>+32(SB)/8, $3
-DATA first<>+40(SB)/8, $0
-DATA first<>+48(SB)/8, $4
-DATA first<>+56(SB)/8, $0
-GLOBL first<>(SB), RODATA|NOPTR, $64
-
-DATA next<>+0(SB)/8, $4
-DATA next<>+8(SB)/8, $0
-DATA next<>+16(SB)/8, $4
-DATA next<>+24(SB)/8, $0
-DATA next<>+32(SB)/8, $4
-DATA next<>+40(SB)/8, $0
-DATA next<>+48(SB)/8, $4
-DATA next<>+56(SB)/8, $0
-GLOBL next<>(SB), RODATA|NOPTR, $64
-
-#define POWERS_END (key_powers + 16*const_powers)
 
 // --- AES
 
@@ -85,7 +53,7 @@ GLOBL next<>(SB), RODATA|NOPTR, $64
 // Counter blocks with the first round key.
 #define COUNT(B) \
 	VPSHUFB Z15, Z14, B; \
-	VPADDD next<>(SB), Z14, Z14; \
+	VPADDD ·step64(SB), Z14, Z14; \
 	VPXORQ Z16, B, B
 
 #define COUNT1 COUNT(Z0)
@@ -204,7 +172,7 @@ done:
 
 // REDUCE makes one block, X10, of the sums: each lane is reduced, then the lanes are added.
 #define REDUCE \
-	VBROADCASTI32X4 poly<>(SB), Z11; \
+	VBROADCASTI32X4 ·poly(SB), Z11; \
 	VPCLMULQDQ $0x01, Z8, Z11, Z12; \
 	VPSHUFD $0x4e, Z8, Z8; \
 	VPTERNLOGQ $0x96, Z8, Z12, Z9; \
@@ -248,7 +216,7 @@ same:
 	MOVQ text+8(FP), SI; \
 	MOVQ n+16(FP), CX; \
 	LOAD_KEYS; \
-	VBROADCASTI32X4 bswap<>(SB), Z15; \
+	VBROADCASTI32X4 ·swap(SB), Z15; \
 	VMOVQ nonceLo+32(FP), X14; \
 	VPINSRQ $1, nonceHi+24(FP), X14, X14
 
@@ -262,7 +230,7 @@ same:
 	VPSHUFB X15, X0, X0; \
 	VMOVDQU64 X0, mask-16(SP); \
 	VSHUFI64X2 $0, Z14, Z14, Z14; \
-	VPADDD first<>(SB), Z14, Z14
+	VPADDD ·first(SB), Z14, Z14
 
 // The additional data is the first block of all, and so of the first group.
 #define ADDITIONAL(last, done) \
@@ -285,8 +253,8 @@ same:
 	VPEXTRQ $1, X10, tagHi+64(FP); \
 	VZEROUPPER
 
-// func encrypt(k *key, text *byte, n int, nonceHi, nonceLo, aadHi, aadLo, aadBits uint64) (tagHi, tagLo uint64)
-TEXT ·encrypt(SB), NOSPLIT, $16-80
+// func encrypt64(k *key, text *byte, n int, nonceHi, nonceLo, aadHi, aadLo, aadBits uint64) (tagHi, tagLo uint64)
+TEXT ·encrypt64(SB), NOSPLIT, $16-80
 	ENTER
 	MASK(mask)
 	ADDITIONAL(only, first)
@@ -384,8 +352,8 @@ leave:
 	LEAVE
 	RET
 
-// func decrypt(k *key, text *byte, n int, nonceHi, nonceLo, aadHi, aadLo, aadBits uint64) (tagHi, tagLo uint64)
-TEXT ·decrypt(SB), NOSPLIT, $16-80
+// func decrypt64(k *key, text *byte, n int, nonceHi, nonceLo, aadHi, aadLo, aadBits uint64) (tagHi, tagLo uint64)
+TEXT ·decrypt64(SB), NOSPLIT, $16-80
 	ENTER
 	MASK(mask)
 	ADDITIONAL(only, first)
@@ -487,31 +455,4 @@ end4:
 	DECRYPT_END(192, Z3)
 leave:
 	LEAVE
-	RET
-
-// func multiply(aHi, aLo, bHi, bLo uint64) (hi, lo uint64)
-TEXT ·multiply(SB), NOSPLIT, $0-48
-	VMOVQ aLo+8(FP), X10
-	VPINSRQ $1, aHi+0(FP), X10, X10
-	VMOVQ bLo+24(FP), X4
-	VPINSRQ $1, bHi+16(FP), X4, X4
-	VPCLMULQDQ $0x00, X4, X10, X8
-	VPCLMULQDQ $0x01, X4, X10, X9
-	VPCLMULQDQ $0x10, X4, X10, X12
-	VPXORQ X12, X9, X9
-	VPCLMULQDQ $0x11, X4, X10, X10
-	REDUCE
-	VMOVQ X10, lo+40(FP)
-	VPEXTRQ $1, X10, hi+32(FP)
-	VZEROUPPER
-	RET
-
-// func substitute(w uint32) uint32
-TEXT ·substitute(SB), NOSPLIT, $0-12
-	MOVL w+0(FP), AX
-	VMOVD AX, X0
-	VPSHUFD $0, X0, X0
-	VAESKEYGENASSIST $0, X0, X0
-	VMOVD X0, AX
-	MOVL AX, ret+8(FP)
 	RET
