@@ -36,7 +36,10 @@ func (o *options) open(mtu int) (*edges, error) {
 		return nil, err
 	}
 	if e.queues == nil {
-		device, err := o.openDevice(mtu)
+		device, err := tun.Open(tun.Options{
+			Name: o.name(), MTU: mtu, Queues: o.queueCount(), Offload: true, Without: o.without, Portable: o.portable,
+			TCPPayload: burst(mtu),
+		})
 		if err != nil {
 			e.close()
 			return nil, err
@@ -49,35 +52,12 @@ func (o *options) open(mtu int) (*edges, error) {
 	return e, nil
 }
 
-// openDevice makes the TUN device. A device that the user has made for one queue gets one, unless more were asked for.
-func (o *options) openDevice(mtu int) (tun.Device, error) {
-	opts := tun.Options{
-		Name: o.name(), MTU: mtu, Queues: o.queueCount(), Offload: true, Without: o.without, Portable: o.portable,
-		TCPPayload: burst(mtu),
-	}
-	device, err := tun.Open(opts)
-	if err != nil && o.deviceQueues == 0 && opts.Queues > 1 {
-		opts.Queues = 1
-		return tun.Open(opts)
-	}
-	return device, err
-}
-
-// maxQueues is how many queues there are without being asked for; each takes a quarter of a megabyte.
-const maxQueues = 8
-
-// queueCount is how many queues the device is to have: one for each processor, so that the flows of one tunnel make use of
-// all.
+// queueCount is how many queues the device is to have.
 func (o *options) queueCount() int {
-	switch {
-	case o.without.Has(offload.Queues):
-		return 1
-	case o.deviceQueues > 0:
-		return o.deviceQueues
-	case o.portable || runtime.GOOS != "linux":
+	if o.without.Has(offload.Queues) {
 		return 1
 	}
-	return min(runtime.GOMAXPROCS(0), maxQueues)
+	return o.deviceQueues
 }
 
 // name is what the device is to be called. macOS names its devices itself.

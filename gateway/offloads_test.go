@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -87,30 +86,4 @@ func TestNoOffload(t *testing.T) {
 		}
 		finish(t, a)
 	})
-}
-
-// There is a queue for each processor where the platform has queues, and nobody wants it otherwise.
-func TestQueueCount(t *testing.T) {
-	each := 1
-	if runtime.GOOS == "linux" {
-		each = min(runtime.GOMAXPROCS(0), maxQueues)
-	}
-	for name, c := range map[string]struct {
-		opts []Option
-		want int
-	}{
-		"by itself":      {nil, each},
-		"named":          {[]Option{WithDevice("x", 0)}, each},
-		"three":          {[]Option{WithDevice("x", 3)}, 3},
-		"without queues": {[]Option{WithDevice("x", 3), WithoutOffload(offload.Queues)}, 1},
-		"portable":       {[]Option{WithPortableTUN()}, 1},
-	} {
-		o := defaults()
-		for _, opt := range c.opts {
-			opt(&o)
-		}
-		if got := o.queueCount(); got != c.want || o.check() != nil {
-			t.Errorf("%s: %d queues, want %d; %v", name, got, c.want, o.check())
-		}
-	}
 }

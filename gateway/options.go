@@ -27,7 +27,7 @@ type options struct {
 	queues       []tun.Queue
 	conns        *Conns
 	deviceName   string
-	deviceQueues int // 0: as many as make sense
+	deviceQueues int
 	portable     bool
 	without      offload.Set
 	ikeKeys      io.Writer
@@ -44,14 +44,14 @@ type options struct {
 }
 
 func defaults() options {
-	return options{log: slog.New(slog.DiscardHandler), rand: rand.Reader, uptime: hostUptime}
+	return options{log: slog.New(slog.DiscardHandler), rand: rand.Reader, deviceQueues: 1, uptime: hostUptime}
 }
 
 // check reports options that do not go together.
 func (o *options) check() error {
 	switch {
-	case o.queues == nil && o.deviceQueues < 0:
-		return fmt.Errorf("a TUN device with %d queues is not possible: choose 1 or more, or 0 for as many as there are processors", o.deviceQueues)
+	case o.queues == nil && o.deviceQueues < 1:
+		return fmt.Errorf("a TUN device with %d queues is not possible: choose 1 or more", o.deviceQueues)
 	case o.queues != nil && o.host != nil && (o.deviceName == "" || strings.Contains(o.deviceName, "%")):
 		return errors.New("the host cannot route traffic into queues of an unknown device: with WithTUN and WithHost, name it by WithDevice")
 	}
@@ -97,8 +97,9 @@ func WithEvents(f func(ike.Event)) Option { return func(o *options) { o.events =
 func WithReady(f func()) Option { return func(o *options) { o.ready = f } }
 
 // WithDevice names the TUN device (a "%d" becomes a number on Linux) and says how many queues it has, each with a
-// goroutine of its own; a flow stays on one. The default is a device culvert%d with 0, which is one for each processor up
-// to eight, or what the platform has. Of queues that are brought it only tells the name.
+// goroutine of its own. The default is a device culvert%d with one queue. The queues share the sequence numbers of an SA: a
+// goroutine that is held up between taking some and sending may be overtaken by more packets than the peer's replay window
+// has room for, and what it sends then is dropped there. Of queues that are brought it only tells the name.
 func WithDevice(name string, queues int) Option {
 	return func(o *options) { o.deviceName, o.deviceQueues = name, queues }
 }

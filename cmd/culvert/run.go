@@ -121,7 +121,7 @@ func (f *runFlags) options(log *slog.Logger) (list []gateway.Option, closeAll fu
 	if err != nil {
 		return nil, closeAll, fmt.Errorf("--no-offload: %w", err)
 	}
-	list = []gateway.Option{gateway.WithLogger(log), gateway.WithDevice(f.device, 0), gateway.WithControl(f.control), gateway.WithState(f.state), gateway.WithoutOffload(off)}
+	list = []gateway.Option{gateway.WithLogger(log), gateway.WithDevice(f.device, 1), gateway.WithControl(f.control), gateway.WithState(f.state), gateway.WithoutOffload(off)}
 	if f.portable {
 		list = append(list, gateway.WithPortableTUN())
 	}
