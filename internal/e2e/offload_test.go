@@ -65,7 +65,7 @@ func TestOffloadInUse(t *testing.T) {
 		switch one, err := offload.Parse(o.Name); {
 		case err != nil:
 			t.Error(err)
-		case (offload.TSO | offload.Coalesce | offload.Segment | offload.GRO).Has(one) && o.State != "on" && !switchedOff(t).Has(one):
+		case (offload.TSO | offload.Coalesce | offload.Segment | offload.GRO | offload.Batch).Has(one) && o.State != "on" && !switchedOff(t).Has(one):
 			t.Errorf("%s is %s", o.Name, o.State) // every kernel since 5.0 has these
 		}
 	}
