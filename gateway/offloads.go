@@ -12,8 +12,8 @@ import (
 // OffloadStatus is a fast path of the datapath.
 type OffloadStatus struct {
 	Name string `json:"name"` // as in the key no_offload
-	// State is "on", "off" by order, "missing" because the host or what was brought cannot, or "unknown" for queues and sockets that
-	// were brought and do not tell.
+	// State is "on", "off" by order, "missing" because the host or what was brought cannot, "unasked" for several queues if nobody
+	// asked for them, or "unknown" for queues and sockets that were brought and do not tell.
 	State string `json:"state"`
 	What  string `json:"what"`
 }
@@ -61,6 +61,8 @@ func (e *edges) offloadStatus() (list []OffloadStatus) {
 			state = "on"
 		case e.ordered.Has(one):
 			state = "off"
+		case one == offload.Queues:
+			state = "unasked"
 		case unknown.Has(one):
 			state = "unknown"
 		}
@@ -96,7 +98,8 @@ func (e *edges) shortages() (list []string) {
 // announce logs once what the host gives.
 func (e *edges) announce(log *slog.Logger) {
 	on, unknown := e.inUse()
-	log.Info("fast paths", "on", on.String(), "off", e.ordered.String(), "missing", (offload.All &^ (on | unknown | e.ordered)).String(),
+	missing := offload.All &^ (on | unknown | e.ordered | offload.Queues)
+	log.Info("fast paths", "on", on.String(), "off", e.ordered.String(), "missing", missing.String(),
 		"queues", len(e.queues), "sockets", len(e.sockets()), "aes_gcm", suite.AESGCM())
 	for _, text := range e.shortages() {
 		log.Warn(text)

@@ -36,9 +36,9 @@ func TestOffloadStatus(t *testing.T) {
 		{"a device and sockets of ours", edges{device: device, queues: device.Queues(), conns: Conns{NATT: []udp.Conn{told}}, ordered: offload.Segment, without: offload.Segment},
 			"tso on, uso on, queues on, coalesce on, udp-segment off, udp-gro on, batch missing"},
 		{"all was brought", edges{queues: device.Queues()[:1], conns: Conns{IKE: []udp.Conn{&wireConn{}}}, ordered: offload.USO, without: offload.USO},
-			"tso unknown, uso off, queues missing, coalesce on, udp-segment unknown, udp-gro unknown, batch unknown"},
+			"tso unknown, uso off, queues unasked, coalesce on, udp-segment unknown, udp-gro unknown, batch unknown"},
 		{"a portable device", edges{device: device, queues: device.Queues()[:1], conns: Conns{IKE: []udp.Conn{told}}, without: offload.Coalesce},
-			"tso on, uso on, queues missing, coalesce missing, udp-segment missing, udp-gro on, batch missing"},
+			"tso on, uso on, queues unasked, coalesce missing, udp-segment missing, udp-gro on, batch missing"},
 	} {
 		var got []string
 		for _, o := range c.e.offloadStatus() {

@@ -18,7 +18,7 @@ const (
 	TSO Set = 1 << iota
 	// USO: bursts of UDP come from the TUN device as one superpacket.
 	USO
-	// Queues: the TUN device has a queue for each processor.
+	// Queues: the TUN device has the several queues that were asked for.
 	Queues
 	// Coalesce: neighbours of a flow that come out of the tunnel are written to the TUN device as one superpacket.
 	Coalesce
@@ -38,7 +38,7 @@ const (
 var paths = [...]struct{ name, what string }{
 	{"tso", "bursts of TCP are read from the TUN device as one packet"},
 	{"uso", "bursts of UDP are read from the TUN device as one packet"},
-	{"queues", "the TUN device has a queue for each processor"},
+	{"queues", "the TUN device has several queues, as was asked for"},
 	{"coalesce", "neighbours of a flow are written to the TUN device as one packet"},
 	{"udp-segment", "trains of datagrams are sent in one call"},
 	{"udp-gro", "trains of datagrams are received in one call"},

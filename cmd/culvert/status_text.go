@@ -87,7 +87,7 @@ func (t *statusText) offloads(s *gateway.Status) {
 	}
 	var lines []string
 	for _, state := range []struct{ name, words string }{
-		{"on", ""}, {"off", "off by order: "}, {"missing", "not on this host: "}, {"unknown", "not known: "},
+		{"on", ""}, {"off", "off by order: "}, {"missing", "not on this host: "}, {"unasked", "not asked for: "}, {"unknown", "not known: "},
 	} {
 		if list := names[state.name]; len(list) > 0 {
 			lines = append(lines, state.words+strings.Join(list, ", "))
