@@ -11,7 +11,7 @@ import (
 )
 
 // lacking skips a test that this host cannot run; where the tests must all run (CI=true) it fails.
-func lacking(t *testing.T, format string, args ...any) {
+func lacking(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("CI=true says that this test must run, but "+format, args...)

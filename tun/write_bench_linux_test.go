@@ -12,7 +12,7 @@ import (
 // BenchmarkWrite has one goroutine, and one for each processor, write small packets that the host drops.
 func BenchmarkWrite(b *testing.B) {
 	if os.Geteuid() != 0 {
-		b.Skip("making a network namespace needs root")
+		lacking(b, "making a network namespace needs root")
 	}
 	runtime.LockOSThread() // and not unlocked, so that the thread ends with the namespace
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {

@@ -54,7 +54,7 @@ func TestReadBatch(t *testing.T) {
 func TestReadTrains(t *testing.T) {
 	a, b := listen(t, "127.0.0.1:0", Options{}), listen(t, "127.0.0.1:0", Options{RecvBuffer: 16 << 20})
 	if !a.(*conn).gso.Load() {
-		t.Skip("this kernel has no UDP_SEGMENT")
+		lacking(t, "this kernel has no UDP_SEGMENT")
 	}
 	into := make([]Datagrams, maxReceived)
 	most, trains := 0, min(20, b.(*conn).facts.Recv.Granted/(100<<10)) // who may not have the buffer asked for has room for two

@@ -21,7 +21,7 @@ func addrPort(host string, like netip.AddrPort) netip.AddrPort {
 func TestOneCallPerTrain(t *testing.T) {
 	a, b := listen(t, "127.0.0.1:0", Options{}), listen(t, "127.0.0.1:0", Options{})
 	if !a.(*conn).gso.Load() {
-		t.Skip("this kernel has no UDP_SEGMENT")
+		lacking(t, "this kernel has no UDP_SEGMENT")
 	}
 	d := Datagrams{Buf: pattern(40*1400 + 77), Stride: 1400, Remote: b.LocalAddr(), TOS: 0xb9}
 	if err := a.Write(d); err != nil {
