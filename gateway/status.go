@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/culvert-vpn/culvert/explain"
 	"github.com/culvert-vpn/culvert/ike"
 	"github.com/culvert-vpn/culvert/suite"
 )
@@ -82,6 +83,8 @@ type Failure struct {
 	Peer   string    `json:"peer,omitempty"`
 	Text   string    `json:"text"`
 	Remedy string    `json:"remedy,omitempty"`
+	// Diagnosis is the same at length, if the cause is known.
+	Diagnosis *explain.Diagnosis `json:"diagnosis,omitempty"`
 }
 
 // ChildStatus is a configured child.

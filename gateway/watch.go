@@ -50,7 +50,7 @@ func (c *control) event(ev ike.Event) {
 
 // failed remembers a failure.
 func (c *control) failed(ev ike.Event) {
-	f := Failure{Time: time.Now(), Kind: ev.Kind.String(), Child: ev.Child, Text: ev.Text, Remedy: ev.Remedy}
+	f := Failure{Time: time.Now(), Kind: ev.Kind.String(), Child: ev.Child, Text: ev.Text, Remedy: ev.Remedy, Diagnosis: ev.Diagnosis}
 	if ev.Path.Remote.IsValid() {
 		f.Peer = ev.Path.Remote.String()
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/culvert-vpn/culvert/explain"
 	"github.com/culvert-vpn/culvert/ident"
 	"github.com/culvert-vpn/culvert/natt"
 	"github.com/culvert-vpn/culvert/suite"
@@ -146,6 +147,8 @@ type Event struct {
 
 	// Text says what happened in a sentence, Remedy what to change and where; both may be empty.
 	Text, Remedy string
+	// Diagnosis is the same at length, of a failure whose cause is known. Nobody changes it.
+	Diagnosis *explain.Diagnosis
 }
 
 func (Send) effect()         {}

@@ -14,12 +14,13 @@ var imports = map[string]string{
 	"suite/internal/gcm": "",
 	"suite":              "suite/internal/gcm",
 	"natt":               "",
+	"explain":            "",
 	"offload":            "",
 	"ts":                 "internal/inet",
 	"pool":               "ident",
 	"psk":                "ident suite",
 	"ike/wire":           "ident suite ts",
-	"ike":                "ident ike/wire natt psk suite ts",
+	"ike":                "explain ident ike/wire natt psk suite ts",
 	"esp":                "internal/inet suite",
 
 	// These touch the world.
@@ -27,8 +28,8 @@ var imports = map[string]string{
 	"udp":      "offload",
 	"resolved": "",
 	"config":   "ident ike offload psk suite ts",
-	"gateway":  "config esp ident ike ike/wire internal/inet natt offload pool psk resolved suite ts tun udp",
-	"cmd/...":  "bench/compare config esp gateway ident ike ike/wire internal/demo internal/inet natt offload pool psk resolved suite ts tun udp",
+	"gateway":  "config esp explain ident ike ike/wire internal/inet natt offload pool psk resolved suite ts tun udp",
+	"cmd/...":  "bench/compare config esp explain gateway ident ike ike/wire internal/demo internal/inet natt offload pool psk resolved suite ts tun udp",
 
 	// These test, measure and serve the work on the project.
 	"tun/tuntest":            "offload tun",
@@ -41,7 +42,7 @@ var imports = map[string]string{
 	"internal/sim":           "ident ike ike/wire internal/inet natt pool psk suite ts",
 	"internal/lab":           "",
 	"internal/demo":          "config gateway ident ike internal/lab natt suite ts",
-	"internal/e2e":           "config esp gateway ident ike ike/wire internal/inet internal/lab natt offload pool psk resolved suite ts tun udp",
+	"internal/e2e":           "config esp explain gateway ident ike ike/wire internal/inet internal/lab natt offload pool psk resolved suite ts tun udp",
 	"internal/archtest":      "",
 	"internal/conformance":   "",
 	"internal/testsum":       "",
@@ -49,7 +50,7 @@ var imports = map[string]string{
 }
 
 // deciding are the packages that take time, randomness and bytes and return values, and do nothing else.
-var deciding = words("ident psk ts suite suite/internal/gcm natt offload pool ike/wire ike esp internal/inet")
+var deciding = words("explain ident psk ts suite suite/internal/gcm natt offload pool ike/wire ike esp internal/inet")
 
 // forTests may be imported by tests, by each other and by the programs that exercise the whole, but by nothing
 // that runs in the daemon.
