@@ -16,6 +16,7 @@ var imports = map[string]string{
 	"natt":               "",
 	"explain":            "",
 	"offload":            "",
+	"vici":               "",
 	"ts":                 "internal/inet",
 	"pool":               "ident",
 	"psk":                "ident suite",
@@ -24,12 +25,13 @@ var imports = map[string]string{
 	"esp":                "internal/inet suite",
 
 	// These touch the world.
-	"tun":      "internal/inet offload",
-	"udp":      "offload",
-	"resolved": "",
-	"config":   "ident ike offload psk suite ts",
-	"gateway":  "config esp explain ident ike ike/wire internal/inet natt offload pool psk resolved suite ts tun udp",
-	"cmd/...":  "bench/compare config esp explain gateway ident ike ike/wire internal/demo internal/inet natt offload pool psk resolved suite ts tun udp",
+	"tun":         "internal/inet offload",
+	"udp":         "offload",
+	"resolved":    "",
+	"vici/client": "vici",
+	"config":      "ident ike offload psk suite ts",
+	"gateway":     "config esp explain ident ike ike/wire internal/inet natt offload pool psk resolved suite ts tun udp vici vici/client",
+	"cmd/...":     "bench/compare config esp explain gateway ident ike ike/wire internal/demo internal/inet natt offload pool psk resolved suite ts tun udp vici vici/client",
 
 	// These test, measure and serve the work on the project.
 	"tun/tuntest":            "offload tun",
@@ -42,7 +44,7 @@ var imports = map[string]string{
 	"internal/sim":           "ident ike ike/wire internal/inet natt pool psk suite ts",
 	"internal/lab":           "",
 	"internal/demo":          "config gateway ident ike internal/lab natt suite ts",
-	"internal/e2e":           "config esp explain gateway ident ike ike/wire internal/inet internal/lab natt offload pool psk resolved suite ts tun udp",
+	"internal/e2e":           "config esp explain gateway ident ike ike/wire internal/inet internal/lab natt offload pool psk resolved suite ts tun udp vici vici/client",
 	"internal/archtest":      "",
 	"internal/conformance":   "",
 	"internal/testsum":       "",
@@ -50,7 +52,7 @@ var imports = map[string]string{
 }
 
 // deciding are the packages that take time, randomness and bytes and return values, and do nothing else.
-var deciding = words("explain ident psk ts suite suite/internal/gcm natt offload pool ike/wire ike esp internal/inet")
+var deciding = words("explain ident psk ts suite suite/internal/gcm natt offload pool vici ike/wire ike esp internal/inet")
 
 // forTests may be imported by tests, by each other and by the programs that exercise the whole, but by nothing
 // that runs in the daemon.
