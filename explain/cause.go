@@ -11,6 +11,10 @@ const (
 	NoProposal        Cause = "no-proposal"          // no algorithms in common
 	SelectorsDiffer   Cause = "selectors-differ"     // the traffic selectors do not meet
 	PeerRefusesUs     Cause = "peer-refuses-us"      // AUTHENTICATION_FAILED of the peer, which does not say why
+	OtherMethod       Cause = "other-auth-method"    // the peer proves itself by EAP or a certificate
+	ChildlessDiffers  Cause = "childless-differs"    // one side wants a child in IKE_AUTH and the other none
+	ConnectedAlready  Cause = "connected-already"    // unique = keep, and the peer is there a second time
+	NATForbidden      Cause = "nat-forbidden"        // the peer allows no NAT, and there is one
 	NoConnection      Cause = "no-connection"        // no connection for this pair of addresses
 	IKEv1Only         Cause = "ikev1-only"           // the peer speaks IKEv1 only, or called with it
 	NoEncapsulation   Cause = "no-udp-encapsulation" // the peer refuses ESP in UDP

@@ -30,6 +30,8 @@ type Diagnosis struct {
 	Compared []Compared `json:"compared,omitempty"`
 	// Fixes are in the order in which they should be tried. Each of them alone should help, unless its text says otherwise.
 	Fixes []Fix `json:"fixes,omitempty"`
+	// Connections are those that this may be about, the likeliest first, where the peer could not be told to belong to one.
+	Connections []string `json:"connections,omitempty"`
 }
 
 // Compared is a line of the comparison.
@@ -45,7 +47,9 @@ type Fix struct {
 	Side Side   `json:"side"`
 	Text string `json:"text"` // in the imperative, in one line, without a full stop
 	// Lines are to be pasted: of the configuration file (in the language of swanctl.conf, which the peer may read too), with their
-	// sections around them, or commands of a shell, each of which begins with "# ".
+	// sections around them as [Lines] makes them, or commands of a shell, each of which begins with "# ". The lines for a peer have
+	// the names that connection, child and secret have here. A setting replaces the one of its name that is there. In place of a
+	// secret stands in angle brackets how it follows from what stands there now.
 	Lines []string `json:"lines,omitempty"`
 }
 

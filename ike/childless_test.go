@@ -187,7 +187,7 @@ func TestChildlessBesideNever(t *testing.T) {
 	s.call()
 	s.request(wire.IKE_AUTH, s.auth(s.id, s.secret)...)
 	s.wantNotify("refuses", wire.IKE_AUTH, wire.INVALID_SYNTAX)
-	s.wantEvent("explains", Failed, "was not announced", "all connections for its address")
+	s.wantEvent("explains", Failed, "was not announced", "one of the connections for its address")
 }
 
 // TestChildlessRefused: the answer INVALID_SYNTAX to IKE_AUTH ends the IKE SA at the peer, though its AUTH stands beside (RFC 7296 2.21.2):

@@ -139,6 +139,9 @@ const (
 	ChildlessNever
 )
 
+// word is that of the configuration.
+func (c Childless) word() string { return [...]string{"allow", "prefer", "force", "never"}[c] }
+
 // Unique is the policy for a second IKE SA with the same pair of identities.
 type Unique uint8
 

@@ -151,6 +151,12 @@ type Event struct {
 	Diagnosis *explain.Diagnosis
 }
 
+// because is the event with what a diagnosis says of it.
+func (ev Event) because(d *explain.Diagnosis) Event {
+	ev.Text, ev.Remedy, ev.Diagnosis = d.Text, d.Remedy(), d
+	return ev
+}
+
 func (Send) effect()         {}
 func (Dial) effect()         {}
 func (Install) effect()      {}

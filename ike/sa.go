@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/culvert-vpn/culvert/explain"
 	"github.com/culvert-vpn/culvert/ident"
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/natt"
@@ -202,6 +203,15 @@ func (sa *ikeSA) fail(text, remedy string) {
 	sa.remove()
 }
 
+// failBecause is fail with a cause that is known.
+func (sa *ikeSA) failBecause(d *explain.Diagnosis) {
+	sa.tell(Failed, d)
+	if sa.initiator && sa.conn != nil {
+		sa.attemptFailed(d.Text)
+	}
+	sa.remove()
+}
+
 // remove forgets the IKE SA and all that belongs to it, without a message.
 func (sa *ikeSA) remove() {
 	if sa.removed {
@@ -360,6 +370,11 @@ func (sa *ikeSA) forsaken(text string) {
 // event tells of something about the IKE SA.
 func (sa *ikeSA) event(kind EventKind, text, remedy string) {
 	sa.end.emit(sa.describe(Event{Kind: kind, Text: text, Remedy: remedy}))
+}
+
+// tell tells of something about the IKE SA whose cause is known.
+func (sa *ikeSA) tell(kind EventKind, d *explain.Diagnosis) {
+	sa.end.emit(sa.describe(Event{Kind: kind}.because(d)))
 }
 
 func (sa *ikeSA) describe(ev Event) Event {

@@ -280,7 +280,7 @@ func (s *expectInitReply) accept(sa *ikeSA, d Datagram, h wire.Header, c *conten
 	}
 	child, ok := sa.conn.inAuth(s.child, c.notify(wire.CHILDLESS_IKEV2_SUPPORTED) != nil)
 	if !ok {
-		sa.fail("the peer does not take an IKE SA without a child", "set childless = allow on the peer, or childless = prefer here")
+		sa.failBecause(sa.conn.childlessDiffers("the peer does not take an IKE SA without a child", "no", "prefer", "allow"))
 		return
 	}
 	shared, err := s.private.Finish(c.ke.Data)

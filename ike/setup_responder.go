@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/culvert-vpn/culvert/explain"
 	"github.com/culvert-vpn/culvert/ident"
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/natt"
@@ -281,6 +282,16 @@ func (s *expectAuth) message(sa *ikeSA, d Datagram, m *wire.Message) {
 // on the same account: whoever fails to authenticate costs no more than who does not try (RFC 8019 4.2).
 func (sa *ikeSA) rejectAuth(n *wire.Notify, text, remedy string) {
 	sa.event(Failed, text, remedy)
+	sa.refuseAuth(n)
+}
+
+// rejectAuthBecause is rejectAuth with a cause that is known.
+func (sa *ikeSA) rejectAuthBecause(n *wire.Notify, d *explain.Diagnosis) {
+	sa.tell(Failed, d)
+	sa.refuseAuth(n)
+}
+
+func (sa *ikeSA) refuseAuth(n *wire.Notify) {
 	sa.reply(wire.IKE_AUTH, []wire.Payload{n})
 	sa.linger()
 	sa.timers[timerGiveUp] = sa.end.now.Add(halfOpenTime)
@@ -319,8 +330,8 @@ func (s *expectAuth) authenticate(sa *ikeSA, c *content) {
 		sa.rejectAuth(&wire.Notify{Kind: wire.UNEXPECTED_NAT_DETECTED}, "the peer allows no NAT, and there is one between us", "allow NAT traversal on the peer")
 		return
 	}
-	if text, remedy := conn.refusesShape(c, s.childless); text != "" {
-		sa.rejectAuth(&wire.Notify{Kind: wire.INVALID_SYNTAX}, text, remedy)
+	if d := conn.refusesShape(c, s.childless); d != nil {
+		sa.rejectAuthBecause(&wire.Notify{Kind: wire.INVALID_SYNTAX}, d)
 		return
 	}
 	sa.secret = secret
