@@ -244,7 +244,7 @@ func admitOne(t *testing.T, st stageScript, x wire.Exchange, response, enc bool,
 			t.Errorf("%s: sends %d messages, tells %q\nbefore %s\nafter  %s", what, len(s.sends), s.texts()[events:], before, stateOf(s))
 		}
 	case repeat:
-		if len(s.sends) != 1 || !reflect.DeepEqual([][]byte{s.sends[0].Data}, sa.win.in.answer(id)) || stateOf(s) != before {
+		if len(s.sends) != 1 || !reflect.DeepEqual([][]byte{s.sends[0].Data}, sa.win.in.answer(id).datagrams) || stateOf(s) != before {
 			t.Errorf("%s: is not repeated", what)
 		}
 	case unknown:

@@ -35,6 +35,8 @@ type Config struct {
 	// LogKeys makes the endpoint return Keys effects. They hold secrets; it is for
 	// debugging with a protocol analyser only.
 	LogKeys bool
+	// Tracer, unless nil, hears of every message.
+	Tracer Tracer
 }
 
 // Datapath is what the endpoint asks of the side that carries packets. Its methods are called from inside

@@ -105,12 +105,12 @@ func (sa *ikeSA) roomForToken() []wire.Payload {
 // stray tells the sender of ESP that we do not have the Child SA, unless we have an IKE SA with somebody there: then it is a latecomer
 // (RFC 7296 1.5). It is a hint that anybody may have caused and that nobody believes, so it is not worth more bytes than came.
 func (e *Endpoint) stray(in Stray) {
-	b := wire.AppendMessage(nil, wire.Header{Exchange: wire.INFORMATIONAL, Initiator: true},
-		[]wire.Payload{&wire.Notify{Kind: wire.INVALID_SPI, Data: spiBytes(in.SPI)}})
+	payloads := []wire.Payload{&wire.Notify{Kind: wire.INVALID_SPI, Data: spiBytes(in.SPI)}}
+	b := wire.AppendMessage(nil, wire.Header{Exchange: wire.INFORMATIONAL, Initiator: true}, payloads)
 	if e.shutting || len(b) > in.Len || !e.strays.allow(e.now, in.Path.Remote.Addr()) || e.isWith(in.Path) {
 		return
 	}
-	e.send(in.Path, b)
+	e.send("", in.Path, e.pack([][]byte{b}, payloads), 0)
 }
 
 // isWith reports whether there is an IKE SA with somebody at the other end of a path.

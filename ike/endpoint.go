@@ -56,6 +56,9 @@ type Endpoint struct {
 	shutting bool
 	// nextMismatch is when a wrong secret may be explained again.
 	nextMismatch time.Time
+	// arrival and departure are what the tracer is told of.
+	arrival   arrival
+	departure Message
 }
 
 type initialKey struct {
@@ -94,6 +97,7 @@ func (e *Endpoint) Handle(now time.Time, in Input) []Effect {
 	switch in := in.(type) {
 	case Datagram:
 		e.datagram(in)
+		e.settled()
 	case Tick:
 		e.tick()
 	case Initiate:
@@ -238,18 +242,18 @@ func (e *Endpoint) shutdown() {
 
 func (e *Endpoint) emit(x Effect) { e.effects = append(e.effects, x) }
 
-func (e *Endpoint) send(p natt.Path, b []byte) { e.emit(Send{Path: p, Data: b}) }
-
-// sendAll sends the fragments of a message.
-func (e *Endpoint) sendAll(p natt.Path, list [][]byte) {
-	for _, b := range list {
-		e.send(p, b)
+// send sends a message; conn is the connection that it belongs to, if that is known, and sends how often a request was sent.
+func (e *Endpoint) send(conn string, p natt.Path, m *packed, sends int) {
+	e.sent(conn, p, m, sends)
+	for _, b := range m.datagrams {
+		e.emit(Send{Path: p, Data: b})
 	}
 }
 
 // datagram finds the IKE SA of a message, or starts one.
 func (e *Endpoint) datagram(d Datagram) {
 	h, err := wire.ParseHeader(d.Data)
+	e.arrived(d, h)
 	if err != nil {
 		e.drop(d, "malformed header")
 		return
@@ -259,6 +263,7 @@ func (e *Endpoint) datagram(d Datagram) {
 		return
 	}
 	sa := e.find(d, h)
+	e.isFor(sa)
 	what, why := admit(sa, h)
 	switch what {
 	case drop:
@@ -276,10 +281,12 @@ func (e *Endpoint) datagram(d Datagram) {
 		e.drop(d, "malformed message")
 		return
 	}
+	e.contains(m.Payloads)
 	switch what {
 	case suspect:
 		e.suspect(sa, d, m)
 	case repeat:
+		e.arrival.Repeated = true
 		sa.repeat(d, m)
 	case take:
 		e.touch(sa)
@@ -314,6 +321,7 @@ func (e *Endpoint) find(d Datagram, h wire.Header) *ikeSA {
 
 // drop tells of a message that is not acted upon.
 func (e *Endpoint) drop(d Datagram, why string) {
+	e.arrival.Refused = why
 	e.emit(Event{Kind: Dropped, Path: d.Path, Text: why})
 }
 

@@ -86,7 +86,7 @@ func (sa *ikeSA) repeat(d Datagram, m *wire.Message) {
 			sa.timers[timerAnswer] = zeroTime
 			sa.end.touch(sa)
 		}
-		sa.end.sendAll(d.Path, sa.win.in.answer(m.Header.MessageID))
+		sa.send(d.Path, sa.win.in.answer(m.Header.MessageID))
 	}
 }
 
@@ -103,7 +103,7 @@ func (sa *ikeSA) prepare(kind wire.Exchange, payloads []wire.Payload) {
 }
 
 // answerNow sends the answer to the peer's current request, which was prepared.
-func (sa *ikeSA) answerNow() { sa.end.sendAll(sa.asked, sa.win.in.answer(sa.askedID)) }
+func (sa *ikeSA) answerNow() { sa.send(sa.asked, sa.win.in.answer(sa.askedID)) }
 
 // takeAnswer gives the answer to the exchange that waits for it.
 func (sa *ikeSA) takeAnswer(id uint32, c *content, err error) {

@@ -79,6 +79,7 @@ type assembly struct {
 	missing  int
 	bytes    int
 	longest  int // message, in bytes
+	received int // bytes of messages
 	charged  int // bytes on the account of strangers
 }
 
@@ -157,9 +158,11 @@ func (sa *ikeSA) assemble(d Datagram, m *wire.Message) (c *content, ok bool, err
 	}
 	a.add(f, chunk, len(d.Data))
 	if a.missing > 0 {
+		sa.end.isPart()
 		return nil, false, nil
 	}
 	sa.forget(a)
+	sa.end.isWhole(len(a.chunks), a.received)
 	if !h.Response {
 		sa.fragments.asked = a.longest
 	}
@@ -167,6 +170,7 @@ func (sa *ikeSA) assemble(d Datagram, m *wire.Message) (c *content, ok bool, err
 	if err != nil {
 		return nil, true, err
 	}
+	sa.end.contains(inner)
 	c, err = collect(inner)
 	return c, true, err
 }
@@ -200,6 +204,7 @@ func (a *assembly) add(f *wire.Fragment, chunk []byte, length int) {
 	a.missing--
 	a.bytes += len(chunk)
 	a.longest = max(a.longest, length)
+	a.received += length
 }
 
 // charge puts bytes on the account of strangers, if the IKE SA is one. It returns false if the account is full.
@@ -299,7 +304,7 @@ func (sa *ikeSA) longest(p natt.Path, response bool) int {
 }
 
 // seal makes the bytes of an encrypted message, in fragments if it is large. Those of one message belong together.
-func (sa *ikeSA) seal(kind wire.Exchange, id uint32, response bool, payloads []wire.Payload) [][]byte {
+func (sa *ikeSA) seal(kind wire.Exchange, id uint32, response bool, payloads []wire.Payload) *packed {
 	h := sa.header(kind, id, response)
 	sa.keys.iv++
 	whole := wire.AppendSealed(nil, h, payloads, sa.keys.out, sa.keys.iv)
@@ -309,11 +314,11 @@ func (sa *ikeSA) seal(kind wire.Exchange, id uint32, response bool, payloads []w
 	}
 	size := sa.longest(path, response)
 	if !sa.splits() || len(whole) <= size {
-		return [][]byte{whole}
+		return sa.end.pack([][]byte{whole}, payloads)
 	}
 	list := wire.AppendFragments(nil, h, payloads, sa.keys.out, sa.keys.iv+1, size)
 	sa.keys.iv += uint64(len(list))
-	return list
+	return sa.end.pack(list, payloads)
 }
 
 // splitSmaller makes a request anew that was not answered, in more fragments than before: the path may not carry packets as
@@ -323,11 +328,11 @@ func (sa *ikeSA) splitSmaller(r *request) bool {
 	switch {
 	case r.sends < probes || sa.fragments.small || !sa.splits():
 		return false
-	case r.payloads == nil || len(r.messages[0]) <= smaller || !sa.path.Remote.Addr().Unmap().Is4():
+	case r.payloads == nil || len(r.message.datagrams[0]) <= smaller || !sa.path.Remote.Addr().Unmap().Is4():
 		return false
 	}
 	sa.fragments.small = true
-	r.messages = sa.seal(r.kind, r.id, false, r.payloads)
+	r.message = sa.seal(r.kind, r.id, false, r.payloads)
 	r.sends = 0
 	return true
 }

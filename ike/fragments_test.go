@@ -133,7 +133,7 @@ func TestFragmentsInAnyOrder(t *testing.T) {
 			t.Error("something is left")
 		}
 		// The whole set again: one answer, for the first fragment, with the same bytes (RFC 7383 2.6.1).
-		answer := s.sa().win.in.answer(2)[0]
+		answer := s.sa().win.in.answer(2).datagrams[0]
 		for _, i := range order {
 			s.deliver(list[i])
 			if got := len(s.sends); got != 0 && i != 0 || i == 0 && (got != 1 || !bytes.Equal(s.sends[0].Data, answer)) {
@@ -505,8 +505,8 @@ func TestAnswerInFragments(t *testing.T) {
 			s.nextID++
 		}
 		s.want("answers", wire.INFORMATIONAL, true)
-		list := sa.seal(wire.INFORMATIONAL, 9, true, notes(20, 200))
-		if again := sa.seal(wire.INFORMATIONAL, 9, true, nil); vector(t, again[0]) <= vector(t, list[len(list)-1]) {
+		list := sa.seal(wire.INFORMATIONAL, 9, true, notes(20, 200)).datagrams
+		if again := sa.seal(wire.INFORMATIONAL, 9, true, nil); vector(t, again.datagrams[0]) <= vector(t, list[len(list)-1]) {
 			t.Error("the initialisation vectors are used again")
 		}
 		want := room(s.path, c.want)
@@ -517,7 +517,7 @@ func TestAnswerInFragments(t *testing.T) {
 	for _, how := range []Fragmentation{FragmentationAccept, FragmentationNo} {
 		s := calledInFragments(t, how)
 		before := s.sa().keys.iv
-		if list := s.sa().seal(wire.INFORMATIONAL, 9, true, notes(20, 200)); len(list) != 1 || s.sa().keys.iv != before+1 {
+		if list := s.sa().seal(wire.INFORMATIONAL, 9, true, notes(20, 200)).datagrams; len(list) != 1 || s.sa().keys.iv != before+1 {
 			t.Errorf("%d: %d messages", how, len(list))
 		}
 	}

@@ -44,8 +44,8 @@ type inbox struct {
 }
 
 type answer struct {
-	id       uint32
-	messages [][]byte
+	id      uint32
+	message *packed
 }
 
 // takes reports whether a request is new and within the window. The peer has the answers to all requests up to the size before
@@ -55,18 +55,18 @@ func (in *inbox) takes(id uint32) bool {
 }
 
 // answer is what a request was answered with; nil if it was not, or if the answer is not kept any more.
-func (in *inbox) answer(id uint32) [][]byte {
+func (in *inbox) answer(id uint32) *packed {
 	for _, a := range in.answers {
 		if a.id == id {
-			return a.messages
+			return a.message
 		}
 	}
 	return nil
 }
 
 // keep notes the answer to a request. The peer has those to all requests that are the size or more before it.
-func (in *inbox) keep(id uint32, messages [][]byte) {
-	in.answers = append(in.answers, answer{id, messages})
+func (in *inbox) keep(id uint32, message *packed) {
+	in.answers = append(in.answers, answer{id, message})
 	for in.answer(in.next) != nil {
 		in.next++
 	}

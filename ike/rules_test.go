@@ -861,12 +861,12 @@ func TestFragmentSize(t *testing.T) {
 		sa := s.sa()
 		sa.path.Remote = remote
 		r := sa.win.out[0]
-		r.messages = sa.seal(r.kind, r.id, false, r.payloads)
+		r.message = sa.seal(r.kind, r.id, false, r.payloads)
 		r.sends = probes
 		if got := sa.splitSmaller(r); got != (name == "IPv4") {
 			t.Errorf("%s: split in smaller ones: %v", name, got)
 		}
-		if list := sa.seal(wire.INFORMATIONAL, 7, false, nil); len(list) != 1 || wire.PayloadType(list[0][16]) != wire.TypeSK {
+		if list := sa.seal(wire.INFORMATIONAL, 7, false, nil).datagrams; len(list) != 1 || wire.PayloadType(list[0][16]) != wire.TypeSK {
 			t.Errorf("%s: a small message is split", name)
 		}
 	}

@@ -401,6 +401,7 @@ func (sa *ikeSA) open(d Datagram, m *wire.Message) (c *content, ok bool, err err
 	if err != nil {
 		return nil, true, err
 	}
+	sa.end.contains(inner)
 	c, err = collect(inner)
 	return c, true, err
 }

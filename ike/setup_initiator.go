@@ -135,7 +135,7 @@ func (s *expectInitReply) send(sa *ikeSA) {
 		payloads = append(payloads, &wire.Notify{Kind: wire.IKEV2_FRAGMENTATION_SUPPORTED})
 	}
 	payloads = append(payloads, sa.announceRedirects()...)
-	sa.transmit(&request{kind: wire.IKE_SA_INIT, messages: [][]byte{wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, false), payloads)}})
+	sa.transmit(&request{kind: wire.IKE_SA_INIT, message: sa.end.pack([][]byte{wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, false), payloads)}, payloads)})
 }
 
 // natDetection are the two notifies of RFC 7296 2.23, and who we are.
@@ -296,7 +296,7 @@ func (s *expectInitReply) accept(sa *ikeSA, d Datagram, h wire.Header, c *conten
 	sa.spiR, sa.nat = h.SPIr, nat
 	sa.fragments.agreed = announcesFragments(sa.conn) && c.notify(wire.IKEV2_FRAGMENTATION_SUPPORTED) != nil
 	sa.timers[timerGiveUp] = zeroTime
-	first := sa.answered(0).messages[0]
+	first := sa.answered(0).message.datagrams[0]
 	// Port 4500 from here on, both ends (RFC 7296 2.23).
 	sa.path = sa.path.Float()
 	signed := append(clone(first), c.nonce.Data...)

@@ -78,6 +78,7 @@ func (e *Endpoint) readInit(d Datagram, h wire.Header) (c *content, ok bool) {
 		return nil, false
 	}
 	if err == nil {
+		e.contains(m.Payloads)
 		c, err = collect(m.Payloads)
 	}
 	if err == nil {
@@ -216,18 +217,19 @@ func (e *Endpoint) acceptInit(d Datagram, h wire.Header, c *content, nat natt.Si
 	response := wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, true), payloads)
 	s := &expectAuth{signed: append(response, in.nonceI...), signedByPeer: append(clone(d.Data), nonce...), candidates: conns, childless: told.childless}
 	sa.state = s
-	sa.win.in.keep(0, [][]byte{s.signed[:len(response):len(response)]})
+	sa.win.in.keep(0, e.pack([][]byte{s.signed[:len(response):len(response)]}, payloads))
 	sa.timers[timerGiveUp] = e.now.Add(halfOpenTime)
 	sa.initial = initialKey{h.SPIi, d.Path.Remote}
 	e.initial[sa.initial] = sa
 	sa.unproven = true
 	e.halfOpen.add(source(d.Path.Remote.Addr()))
-	e.sendAll(d.Path, sa.win.in.answer(0))
+	sa.send(d.Path, sa.win.in.answer(0))
 }
 
 // again takes the first message once more. The same bytes get the same answer (RFC 7296 2.1); so do those with a cookie that we
 // asked for because of another copy, and they are what the peer signs, since it sent them last.
 func (s *expectAuth) again(sa *ikeSA, d Datagram) {
+	sa.end.arrival.Repeated = true
 	nonce := sa.nonces.nonceR
 	if was := s.signedByPeer[:len(s.signedByPeer)-len(nonce)]; !bytes.Equal(d.Data, was) {
 		first, ok := wire.ReadFirst(d.Data)
@@ -237,7 +239,7 @@ func (s *expectAuth) again(sa *ikeSA, d Datagram) {
 		}
 		s.signedByPeer = append(clone(d.Data), nonce...)
 	}
-	sa.end.sendAll(d.Path, sa.win.in.answer(0))
+	sa.send(d.Path, sa.win.in.answer(0))
 }
 
 // silence ends the wait for IKE_AUTH.

@@ -14,18 +14,19 @@ const hintInterval = 30 * time.Second
 
 // answer sends an answer in the clear to a sender that may be anybody. It is never longer than the request: whoever forges the
 // address of another gets no more out of us than he put in.
-func (e *Endpoint) answer(d Datagram, b []byte) {
+func (e *Endpoint) answer(d Datagram, h wire.Header, payloads []wire.Payload) {
+	b := wire.AppendMessage(nil, h, payloads)
 	if len(b) > len(d.Data) {
 		e.drop(d, "the answer would be longer than the request")
 		return
 	}
-	e.send(d.Path, b)
+	e.send("", d.Path, e.pack([][]byte{b}, payloads), 0)
 }
 
 // notice answers a request with notifies, in the clear (RFC 7296 1.5).
 func (e *Endpoint) notice(d Datagram, h wire.Header, list ...wire.Payload) {
 	h.Major, h.Minor, h.Response, h.Initiator = 2, 0, true, !h.Initiator
-	e.answer(d, wire.AppendMessage(nil, h, list))
+	e.answer(d, h, list)
 }
 
 // otherVersion answers a request of a higher major version with the one that we speak (RFC 7296 2.5). IKEv1 gets no answer: it has no

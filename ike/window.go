@@ -26,10 +26,9 @@ type window struct {
 
 // request is a request of ours that waits for its answer.
 type request struct {
-	id   uint32
-	kind wire.Exchange
-	// messages are the request as it is sent: one, or its fragments.
-	messages [][]byte
+	id      uint32
+	kind    wire.Exchange
+	message *packed
 	// payloads are what it was made of, if it was encrypted.
 	payloads []wire.Payload
 	// exchange is nil while the IKE SA is set up.
@@ -79,7 +78,7 @@ func (sa *ikeSA) patience(n int) time.Duration {
 
 // ask sends a new encrypted request.
 func (sa *ikeSA) ask(kind wire.Exchange, id uint32, payloads []wire.Payload, x exchange) {
-	sa.transmit(&request{id: id, messages: sa.seal(kind, id, false, payloads), kind: kind, payloads: payloads, exchange: x})
+	sa.transmit(&request{id: id, message: sa.seal(kind, id, false, payloads), kind: kind, payloads: payloads, exchange: x})
 }
 
 // transmit sends a new request and starts to wait for its answer. A first message may change while it is unanswered, for a
@@ -102,7 +101,7 @@ func (sa *ikeSA) retransmit(r *request) {
 		if !slices.Contains(r.along, p) {
 			r.along = append(r.along, p)
 		}
-		sa.end.sendAll(p, r.messages)
+		sa.end.send(sa.connName(), p, r.message, r.sends)
 	}
 }
 
