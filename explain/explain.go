@@ -8,6 +8,7 @@ package explain
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -91,7 +92,7 @@ type Entry struct {
 
 // Of is the entry of a cause.
 func Of(c Cause) (Entry, error) {
-	for _, e := range catalogue {
+	for _, e := range Catalogue() {
 		if e.Cause == c {
 			return e, nil
 		}
@@ -100,4 +101,4 @@ func Of(c Cause) (Entry, error) {
 }
 
 // Catalogue is all entries, in the order of the page. The slice is the caller's.
-func Catalogue() []Entry { return append([]Entry(nil), catalogue...) }
+func Catalogue() []Entry { return slices.Concat(catalogue, networkCauses) }

@@ -75,7 +75,7 @@ func (e *edges) listen(o *options) error {
 		opts.Mark = Mark
 	}
 	for _, addr := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-		ikeConn, err := udp.Listen(netip.AddrPortFrom(addr, natt.Port), opts)
+		ikeConn, err := listen(netip.AddrPortFrom(addr, natt.Port), opts)
 		if err != nil && addr.Is6() && (errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)) {
 			o.log.Info("this host has no IPv6, so that peers cannot be reached over it")
 			return nil
@@ -84,7 +84,7 @@ func (e *edges) listen(o *options) error {
 			return err
 		}
 		e.conns.IKE = append(e.conns.IKE, ikeConn)
-		nattConn, err := udp.Listen(netip.AddrPortFrom(addr, natt.PortNATT), opts)
+		nattConn, err := listen(netip.AddrPortFrom(addr, natt.PortNATT), opts)
 		if err != nil {
 			return err
 		}

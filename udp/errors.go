@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
+
+	"github.com/culvert-vpn/culvert/internal/holder"
 )
 
 // readError sorts what a receiving call returned: nil means that Read tries again.
@@ -54,12 +57,35 @@ func isAny(err error, kinds ...syscall.Errno) bool {
 	return false
 }
 
+// InUse says that others have a port.
+type InUse struct {
+	Addr    netip.AddrPort
+	Holders []holder.Process // as well as they can be found; may be empty
+	Err     error            // of the kernel
+}
+
+// Error names the others.
+func (e *InUse) Error() string {
+	by := "another program"
+	if len(e.Holders) > 0 {
+		var names []string
+		for _, p := range e.Holders {
+			names = append(names, p.String())
+		}
+		by = strings.Join(names, " and ")
+	}
+	return fmt.Sprintf("udp: %s is in use by %s: stop it (%v)", e.Addr, by, e.Err)
+}
+
+// Unwrap is what the kernel said.
+func (e *InUse) Unwrap() error { return e.Err }
+
 // listenError says in one sentence why there is no socket and what to do about it.
 func listenError(addr netip.AddrPort, err error) error {
 	var why string
 	switch {
 	case isAny(err, syscall.EADDRINUSE):
-		why = fmt.Sprintf("%s is in use by %s: stop it", addr, holder(addr))
+		return &InUse{Addr: addr, Holders: holder.Of(addr), Err: err}
 	case isAny(err, syscall.EACCES) && addr.Port() != 0 && addr.Port() < 1024:
 		why = fmt.Sprintf("port %d is below 1024 and needs a privilege: run as root or with CAP_NET_BIND_SERVICE", addr.Port())
 	case isAny(err, syscall.EADDRNOTAVAIL):

@@ -300,28 +300,6 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
-func TestParseProcAddr(t *testing.T) {
-	if !littleEndian {
-		t.Skip("the specimens are of a little-endian host")
-	}
-	for text, want := range map[string]string{
-		"0100007F:01F4":                         "127.0.0.1:500",
-		"00000000:1194":                         "0.0.0.0:4500",
-		"00000000000000000000000001000000:01F4": "[::1]:500",
-		"B80D0120000000000000000002000000:0001": "[2001:db8::2]:1",
-		"0000000000000000FFFF00000100007F:0050": "127.0.0.1:80",
-	} {
-		if got, ok := parseProcAddr(text); !ok || got.String() != want {
-			t.Errorf("%s: %v, %v; want %s", text, got, ok, want)
-		}
-	}
-	for _, text := range []string{"", ":", "0100007F", "0100007F:", "0100007F:10000", "0100:01F4", "xx00007F:01F4"} {
-		if got, ok := parseProcAddr(text); ok {
-			t.Errorf("%q: %v", text, got)
-		}
-	}
-}
-
 func FuzzDecodeControl(f *testing.F) {
 	var b controlBuf
 	local := netip.MustParseAddr("192.0.2.1")

@@ -11,5 +11,3 @@ import (
 const nativeSocket = false
 
 func listenNative(netip.AddrPort, Options) (Conn, error) { return nil, errors.ErrUnsupported }
-
-func holder(netip.AddrPort) string { return "another program" }

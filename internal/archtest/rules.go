@@ -25,13 +25,14 @@ var imports = map[string]string{
 	"esp":                "internal/inet suite",
 
 	// These touch the world.
-	"tun":         "internal/inet offload",
-	"udp":         "offload",
-	"resolved":    "",
-	"vici/client": "vici",
-	"config":      "ident ike offload psk suite ts",
-	"gateway":     "config esp explain ident ike ike/wire internal/inet natt offload pool psk resolved suite ts tun udp vici vici/client",
-	"cmd/...":     "bench/compare config esp explain gateway ident ike ike/wire internal/demo internal/inet natt offload pool psk resolved suite ts tun udp vici vici/client",
+	"tun":             "internal/inet offload",
+	"udp":             "internal/holder offload",
+	"internal/holder": "explain",
+	"resolved":        "",
+	"vici/client":     "vici",
+	"config":          "ident ike offload psk suite ts",
+	"gateway":         "config esp explain ident ike ike/wire internal/holder internal/inet natt offload pool psk resolved suite ts tun udp vici vici/client",
+	"cmd/...":         "bench/compare config esp explain gateway ident ike ike/wire internal/demo internal/holder internal/inet natt offload pool psk resolved suite ts tun udp vici vici/client",
 
 	// These test, measure and serve the work on the project.
 	"tun/tuntest":            "offload tun",
@@ -44,7 +45,7 @@ var imports = map[string]string{
 	"internal/sim":           "ident ike ike/wire internal/inet natt pool psk suite ts",
 	"internal/lab":           "",
 	"internal/demo":          "config gateway ident ike internal/lab natt suite ts",
-	"internal/e2e":           "config esp explain gateway ident ike ike/wire internal/inet internal/lab natt offload pool psk resolved suite ts tun udp vici vici/client",
+	"internal/e2e":           "config esp explain gateway ident ike ike/wire internal/holder internal/inet internal/lab natt offload pool psk resolved suite ts tun udp vici vici/client",
 	"internal/archtest":      "",
 	"internal/conformance":   "",
 	"internal/testsum":       "",

@@ -1,30 +1,31 @@
-package udp
+package holder
 
 import (
 	"bufio"
+	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"net/netip"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// holder names the program that keeps addr from being bound, as well as it can be found: other users' programs show
-// themselves to root only.
-func holder(addr netip.AddrPort) string {
+// Of returns the programs whose UDP sockets keep addr from being bound in the network namespace of the calling thread: none if it is
+// free, and a Process without a name for a socket whose program cannot be seen.
+func Of(addr netip.AddrPort) []Process {
+	var found []Process
 	inodes := socketsOn(addr)
-	for _, inode := range inodes {
-		if inode == "0" {
-			return "the kernel itself"
-		}
+	if slices.Contains(inodes, "0") {
+		found = append(found, Process{Kernel: true})
 	}
-	if name := owner(inodes); name != "" {
-		return name
+	found = append(found, owners(inodes)...)
+	if len(inodes) > 0 && len(found) == 0 {
+		found = append(found, Process{})
 	}
-	return fmt.Sprintf("another program, which root finds with `ss -ulnp sport = :%d`", addr.Port())
+	return found
 }
 
 // socketsOn returns the inodes of the UDP sockets whose address overlaps with addr. thread-self, because the network
@@ -63,6 +64,8 @@ func overlap(a, b netip.AddrPort) bool {
 		(a.Addr() == b.Addr().WithZone("") || a.Addr().IsUnspecified() || b.Addr().IsUnspecified())
 }
 
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
+
 // parseProcAddr reads "0100007F:01F4": 32-bit words printed in the byte order of the host, and a port.
 func parseProcAddr(text string) (netip.AddrPort, bool) {
 	host, port, ok := strings.Cut(text, ":")
@@ -83,27 +86,56 @@ func parseProcAddr(text string) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(addr.Unmap(), uint16(p)), ok && err == nil
 }
 
-// owner returns "charon (process 123)" for the first process that has one of the sockets open.
-func owner(inodes []string) string {
+// owners are the processes that have one of the sockets open, each once.
+func owners(inodes []string) (found []Process) {
 	if len(inodes) == 0 {
-		return ""
+		return nil
 	}
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	last := ""
 	for _, link := range links {
+		process := filepath.Dir(filepath.Dir(link))
+		if process == last {
+			continue // it has another of the sockets too
+		}
 		target, err := os.Readlink(link)
 		if err != nil {
 			continue
 		}
-		inode, found := strings.CutPrefix(target, "socket:[")
-		if !found || !slices.Contains(inodes, strings.TrimSuffix(inode, "]")) {
+		inode, isSocket := strings.CutPrefix(target, "socket:[")
+		if !isSocket || !slices.Contains(inodes, strings.TrimSuffix(inode, "]")) {
 			continue
 		}
-		process := filepath.Dir(filepath.Dir(link))
-		name, err := os.ReadFile(process + "/comm")
-		if err != nil {
-			continue
+		if p, ok := read(process); ok {
+			found, last = append(found, p), process
 		}
-		return fmt.Sprintf("%q (process %s)", strings.TrimSpace(string(name)), filepath.Base(process))
+	}
+	return found
+}
+
+// read reads of a process what its directory below /proc says.
+func read(dir string) (p Process, ok bool) {
+	name, err := os.ReadFile(dir + "/comm")
+	if err != nil {
+		return p, false // it has ended
+	}
+	p.Name = strings.TrimSpace(string(name))
+	p.PID, err = strconv.Atoi(filepath.Base(dir))
+	groups, _ := os.ReadFile(dir + "/cgroup")
+	p.Unit = unitOf(string(groups))
+	return p, err == nil
+}
+
+// unitOf finds the service in the control groups of a process, "0::/system.slice/strongswan.service" or one line per controller.
+func unitOf(groups string) string {
+	for line := range strings.Lines(groups) {
+		_, group, _ := strings.Cut(strings.TrimSpace(line), ":")
+		_, group, _ = strings.Cut(group, ":")
+		for ; len(group) > 1; group = path.Dir(group) {
+			if unit := path.Base(group); strings.HasSuffix(unit, ".service") && strings.HasPrefix(group, "/system.slice/") {
+				return unit
+			}
+		}
 	}
 	return ""
 }
