@@ -22,6 +22,7 @@ type control struct {
 	endpoint *ike.Endpoint
 	edges    *edges
 	guard    *guard
+	server   *server // nil without a control socket
 	clock    *clock
 	resolver *resolver
 	lookout  *lookout // nil without a host

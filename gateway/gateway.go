@@ -113,6 +113,7 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, guard.end(err)) }() // while the control socket keeps other gateways off
 	defer g.remember()()
 	c := newControl(g, edges, guard, mtu)
+	c.server = server
 	if err := guard.setup(edges.name, mtu); err != nil {
 		return err
 	}
@@ -143,7 +144,7 @@ func (g *Gateway) open(mtu int) (*edges, *server, error) {
 	if err != nil || g.options.control == "" {
 		return edges, nil, err
 	}
-	server, err := listenControl(g.options.control, g)
+	server, err := openServer(g, append([]string{g.options.control}, g.options.vici...)...)
 	if err != nil {
 		edges.close()
 		return nil, nil, err

@@ -35,6 +35,7 @@ type options struct {
 	events       func(ike.Event)
 	ready        func()
 	control      string
+	vici         []string
 	reload       func(context.Context) (Reloaded, error)
 	// uptime is the time since some moment, which goes on while the host is suspended.
 	uptime func() time.Duration
@@ -117,8 +118,12 @@ func WithReload(f func(context.Context) (Reloaded, error)) Option {
 	return func(o *options) { o.reload = f }
 }
 
-// WithControl serves the control protocol on a Unix socket, which only root may use. See Client.
+// WithControl serves the control protocol on a Unix socket, which only root may use. See Client. The protocol is vici, that of
+// strongSwan's charon, with commands of our own beside those.
 func WithControl(path string) Option { return func(o *options) { o.control = path } }
+
+// WithVICI serves the same protocol, together with WithControl, on further Unix sockets: where tools made for charon look for one.
+func WithVICI(paths ...string) Option { return func(o *options) { o.vici = append(o.vici, paths...) } }
 
 // WithState names the directory in which the gateway keeps what outlives it: a secret by which peers notice at once that it crashed
 // and is back (RFC 6290), and which peer had which address of a pool, for when it comes back. It must be this gateway's alone, on this machine alone, and is made if it does not exist. Without it

@@ -6,8 +6,8 @@ import (
 	"github.com/culvert-vpn/culvert/ike"
 )
 
-// The control protocol: over a Unix socket the client sends one Request, the server answers with Replies until one is
-// Done. Each is a line of JSON.
+// What a Client asks and is told. A Request is answered by Replies until one is Done. Both travel as JSON inside of vici (see
+// ownCommand).
 
 // DefaultControl is the control socket of the daemon.
 const DefaultControl = "/run/culvert/control"
@@ -31,13 +31,13 @@ const (
 	MaxTimeout     = 10 * time.Minute
 )
 
-// Reply is one line of an answer.
+// Reply is a part of an answer.
 type Reply struct {
 	Event   *EventInfo `json:"event,omitempty"`
 	Status  *Status    `json:"status,omitempty"`
 	Reload  *Reloaded  `json:"reload,omitempty"`
 	Version string     `json:"version,omitempty"`
-	// Done is set in the last line, together with Error and Remedy if the request has failed.
+	// Done is set in the last one, together with Error and Remedy if the request has failed.
 	Done   bool   `json:"done,omitempty"`
 	Error  string `json:"error,omitempty"`
 	Remedy string `json:"remedy,omitempty"`

@@ -1,65 +1,26 @@
 package gateway
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/culvert-vpn/culvert/config"
-	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/vici"
+	"github.com/culvert-vpn/culvert/vici/client"
 )
-
-const (
-	// controlReaders is how many clients are heard at the same time, and answered if what they ask for takes no time.
-	controlReaders = 16
-	// controlWaiters is how many clients wait at the same time for what they asked for; maxQueue more wait for that.
-	controlWaiters = 32
-	maxQueue       = 256
-	// maxRequest is the length of the longest request in bytes.
-	maxRequest = 4096
-	// lookEvery is how soon it is noticed that a client has gone away while it waited.
-	lookEvery = time.Second
-	// requestTime is how long a client may take to send its request, replyTime to take a line of the answer.
-	requestTime = 5 * time.Second
-	replyTime   = 10 * time.Second
-)
-
-// server serves the control protocol.
-type server struct {
-	gateway  *Gateway
-	listener *net.UnixListener
-
-	queue chan *visit // of those that ask for what takes its time, so that nobody else has to wait for them
-
-	mu     sync.Mutex
-	visits map[*visit]bool
-}
-
-// visit is a client that is connected.
-type visit struct {
-	conn    *net.UnixConn
-	ctx     context.Context // ends when the client has gone away, or the gateway ends; conn is closed then
-	cancel  context.CancelFunc
-	request Request
-}
 
 // listenControl opens the control socket, for nobody but the user that we run as. A socket left behind by a crashed run
 // is replaced.
-func listenControl(path string, g *Gateway) (*server, error) {
+func listenControl(path string) (*net.UnixListener, error) {
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		c.Close()
 		return nil, fmt.Errorf("another culvert runs already and listens on %s: stop it, or choose another control socket", path)
@@ -81,218 +42,31 @@ func listenControl(path string, g *Gateway) (*server, error) {
 		l.Close()
 		return nil, fmt.Errorf("the control socket cannot be protected: %w", err)
 	}
-	return &server{gateway: g, listener: l.(*net.UnixListener), queue: make(chan *visit, maxQueue), visits: make(map[*visit]bool)}, nil
+	return l.(*net.UnixListener), nil
 }
 
-// close ends serve, after the client that it is serving, and removes the socket.
-func (s *server) close() {
-	if s != nil {
-		_ = s.listener.Close()
+// openServer opens the control sockets.
+func openServer(g *Gateway, paths ...string) (*server, error) {
+	s := newServer(g)
+	for _, path := range paths {
+		l, err := listenControl(path)
+		if err != nil {
+			s.close()
+			return nil, err
+		}
+		s.listeners = append(s.listeners, l)
 	}
+	return s, nil
 }
 
-// start starts the goroutines that serve until ctx ends and the listener is closed.
-func (s *server) start(ctx context.Context, goroutines *sync.WaitGroup) {
+// close has nobody connect any more, and removes the sockets.
+func (s *server) close() {
 	if s == nil {
 		return
 	}
-	for range controlReaders {
-		goroutines.Go(func() { s.serve(ctx) })
+	for _, l := range s.listeners {
+		_ = l.Close()
 	}
-	for range controlWaiters {
-		goroutines.Go(func() { s.serveQueue(ctx) })
-	}
-	goroutines.Go(func() { s.lookOut(ctx) })
-}
-
-// serve hears one client after the other. What takes its time is left to serveQueue.
-func (s *server) serve(ctx context.Context) {
-	for {
-		conn, err := s.listener.AcceptUnix()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			time.Sleep(100 * time.Millisecond) // out of files, most likely
-			continue
-		}
-		v := s.enter(ctx, conn)
-		if v.request, err = readRequest(conn); err == nil {
-			if v.request.takesTime() {
-				select {
-				case s.queue <- v:
-					continue
-				default:
-					err = fmt.Errorf("%d clients wait already: try again when some of them are done", maxQueue)
-				}
-			} else {
-				err = s.answer(v)
-			}
-		}
-		s.leave(v, err)
-	}
-}
-
-// serveQueue serves one client after the other for which there is something to wait.
-func (s *server) serveQueue(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case v := <-s.queue:
-			err := context.Cause(v.ctx)
-			if err == nil {
-				err = s.answer(v)
-			}
-			s.leave(v, err)
-		}
-	}
-}
-
-// enter begins the visit of a client.
-func (s *server) enter(ctx context.Context, conn *net.UnixConn) *visit {
-	v := &visit{conn: conn}
-	v.ctx, v.cancel = context.WithCancel(ctx)
-	context.AfterFunc(v.ctx, func() { conn.Close() })
-	_ = conn.SetReadDeadline(time.Now().Add(requestTime))
-	s.mu.Lock()
-	s.visits[v] = true
-	s.mu.Unlock()
-	return v
-}
-
-// leave ends it with the last reply.
-func (s *server) leave(v *visit, err error) {
-	_ = v.reply(lastReply(err))
-	s.mu.Lock()
-	delete(s.visits, v)
-	s.mu.Unlock()
-	_ = v.conn.Close()
-	v.cancel()
-}
-
-// reply sends one line.
-func (v *visit) reply(r Reply) error {
-	line, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	_ = v.conn.SetWriteDeadline(time.Now().Add(replyTime))
-	_, err = v.conn.Write(append(line, '\n'))
-	return err
-}
-
-// lastReply says how a request ended.
-func lastReply(err error) Reply {
-	last := Reply{Done: true}
-	if err == nil {
-		return last
-	}
-	last.Error = err.Error()
-	var failed *EventError
-	if errors.As(err, &failed) {
-		last.Error, last.Remedy = failed.Event.Text, failed.Event.Remedy
-	}
-	var bad config.Errors
-	if errors.As(err, &bad) {
-		last.Error = "the configuration is not accepted; the former one stays in effect"
-		for _, e := range bad {
-			last.Config = append(last.Config, e.Error())
-		}
-	}
-	return last
-}
-
-// lookOut ends the requests of clients that have gone away, so that they do not keep others waiting.
-func (s *server) lookOut(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		s.mu.Lock()
-		for v := range s.visits {
-			if hungUp(v.conn) {
-				v.cancel()
-			}
-		}
-		s.mu.Unlock()
-	}
-}
-
-// hungUp reports whether the other end is closed. One that only sends no more still waits for the answer.
-func hungUp(conn *net.UnixConn) (gone bool) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return true
-	}
-	err = raw.Control(func(fd uintptr) {
-		poll := []unix.PollFd{{Fd: int32(fd)}} // hang-ups are told without being asked for
-		_, _ = unix.Poll(poll, 0)
-		gone = poll[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
-	})
-	return gone || err != nil
-}
-
-// readRequest reads the one line that a client sends.
-func readRequest(conn io.Reader) (Request, error) {
-	var r Request
-	line, err := bufio.NewReader(io.LimitReader(conn, maxRequest)).ReadBytes('\n')
-	if err != nil {
-		return r, fmt.Errorf("no request of one line and at most %d bytes came: %w", maxRequest, err)
-	}
-	if err := json.Unmarshal(line, &r); err != nil {
-		return r, fmt.Errorf("the request is not understood: %w", err)
-	}
-	return r, nil
-}
-
-// takesTime reports whether a request may have to wait, for a peer say.
-func (r Request) takesTime() bool { return r.Cmd != "status" && r.Cmd != "version" }
-
-// answer does what a client asks for, but for the last reply.
-func (s *server) answer(v *visit) error {
-	r := v.request
-	timeout := DefaultTimeout
-	if r.Timeout > 0 {
-		timeout = time.Duration(min(r.Timeout, MaxTimeout.Seconds()) * float64(time.Second))
-	}
-	ctx, cancel := context.WithTimeoutCause(v.ctx, timeout, fmt.Errorf("it is not done after %v", timeout))
-	defer cancel()
-	progress := func(ev ike.Event) {
-		if v.reply(Reply{Event: infoOf(ev, time.Now())}) != nil {
-			cancel() // the client has gone away
-		}
-	}
-	switch r.Cmd {
-	case "status":
-		status := s.gateway.Status()
-		return v.reply(Reply{Status: &status})
-	case "version":
-		return v.reply(Reply{Version: Version()})
-	case "reload":
-		if s.gateway.options.reload == nil {
-			return errors.New("this gateway has no configuration that it could load again")
-		}
-		r, err := s.gateway.options.reload(ctx)
-		if err != nil {
-			return err
-		}
-		return v.reply(Reply{Reload: &r})
-	case "up":
-		return s.gateway.Up(ctx, r.Conn, r.Child, progress)
-	case "down":
-		return s.gateway.Down(ctx, r.Conn, r.Child, progress)
-	case "rekey":
-		if r.Reauth {
-			return s.gateway.Reauthenticate(ctx, r.Conn, progress)
-		}
-		return s.gateway.Rekey(ctx, r.Conn, r.Child, progress)
-	}
-	return fmt.Errorf("there is no command %q", r.Cmd)
 }
 
 // Version is the version of this module that the program was built with.
@@ -323,35 +97,46 @@ func (c Client) Do(ctx context.Context, r Request, each func(Reply)) error {
 	if socket == "" {
 		socket = DefaultControl
 	}
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", socket)
+	conn, err := client.Dial(ctx, socket)
 	if err != nil {
 		return dialError(socket, err)
 	}
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	if err := json.NewEncoder(conn).Encode(r); err != nil {
-		return fmt.Errorf("the request could not be sent: %w", err)
+	asked, err := json.Marshal(r)
+	if err != nil {
+		return err
 	}
-	replies := json.NewDecoder(conn)
-	for {
-		var reply Reply
-		if err := replies.Decode(&reply); err != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			return fmt.Errorf("the gateway went away before it had answered: %w", err)
-		}
-		if reply.Done {
-			if reply.Error != "" {
-				return &RequestError{Text: reply.Error, Remedy: reply.Remedy, Config: reply.Config}
-			}
-			return nil
-		}
-		if each != nil {
+	var last Reply
+	var broken error
+	var whole []byte
+	answer, err := conn.Stream(ctx, ownPrefix+r.Cmd, replyEvent, new(vici.Message).SetBytes("json", asked), func(m *vici.Message) {
+		reply, done, err := joinReply(&whole, m)
+		switch {
+		case err != nil:
+			broken = err
+		case !done:
+		case reply.Done:
+			last = reply
+		case each != nil:
 			each(reply)
 		}
+	})
+	switch {
+	case errors.Is(err, client.ErrUnknown):
+		return &RequestError{Text: fmt.Sprintf("there is no command %q", r.Cmd)}
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return fmt.Errorf("the gateway went away before it had answered: %w", err)
+	case last.Error != "":
+		return &RequestError{Text: last.Error, Remedy: last.Remedy, Config: last.Config}
+	case broken != nil:
+		return broken
 	}
+	if err := client.Failed(answer); err != nil {
+		return &RequestError{Text: err.Error()}
+	}
+	return nil
 }
 
 // Status asks for a snapshot.

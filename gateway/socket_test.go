@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/culvert-vpn/culvert/udp/udptest"
+	"github.com/culvert-vpn/culvert/vici"
+	"github.com/culvert-vpn/culvert/vici/client"
 )
 
 // controlled runs both ends of the reference case in real time, B with a control socket.
@@ -106,34 +108,47 @@ func TestControlSocket(t *testing.T) {
 	}
 }
 
-// Whatever a client sends, it gets an answer, and the next one is served.
+// Whatever a client sends, the next one is served, and ending does not wait for those who say nothing.
 //
 // Cases: BUG-23.
 func TestControlSocketAbuse(t *testing.T) {
 	a, b, c := controlled(t, confB)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	for _, sent := range []string{"\n", "{}\n", "not json\n", `{"cmd":"status"`, `{"cmd":5}` + "\n", strings.Repeat("x", maxRequest+10)} {
-		conn, err := net.Dial("unix", c.Socket)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, sent := range []string{
+		"", "\n", `{"cmd":"status"}` + "\n", "\x00\x00\x00", "\x00\x00\x00\x00", "\xff\xff\xff\xff", "\x00\x00\x00\x05\x00",
+		"\x00\x00\x00\x01\x63", "\x00\x00\x00\x02\x01\x02", "\x00\x00\x00\x01\x05", // what only a daemon sends
+		"\x00\x00\x00\x12\x00\x0eculvert-status\x01\x01", "\x00\x08\x00\x00" + strings.Repeat("\x00", 1000),
+	} {
+		conn := dial(t, c)
 		_, _ = io.WriteString(conn, sent)
 		_ = conn.(*net.UnixConn).CloseWrite()
-		answer, _ := io.ReadAll(conn)
+		if answer, _ := io.ReadAll(conn); len(answer) > 0 {
+			t.Errorf("%.20q is answered by %q", sent, answer)
+		}
 		conn.Close()
-		var r Reply
-		if err := json.Unmarshal(bytes.TrimSpace(answer), &r); len(sent) <= maxRequest && (err != nil || !r.Done || r.Error == "") {
-			t.Errorf("%.20q is answered by %q, %v", sent, answer, err)
-		}
 	}
-	// All readers are kept busy by clients that say nothing; ending does not wait for them.
-	for range controlReaders {
-		conn, err := net.Dial("unix", c.Socket)
-		if err != nil {
-			t.Fatal(err)
+	for name, want := range map[string]string{"version": "\x02", "culvert-": "\x01", "culvert-sing": "\x01", "": "\x02"} {
+		conn := dial(t, c)
+		p, _ := vici.Packet{Type: vici.Request, Name: "no-such-" + name}.Append(nil)
+		if strings.HasPrefix(name, ownPrefix) {
+			p, _ = vici.Packet{Type: vici.Request, Name: name, Message: new(vici.Message).Set("json", "no JSON")}.Append(nil)
 		}
-		defer conn.Close()
+		_, _ = conn.Write(p)
+		answer := make([]byte, 5)
+		if _, err := io.ReadFull(conn, answer); err != nil || string(answer[4:]) != want {
+			t.Errorf("command %q is answered by %q, %v", name, answer, err)
+		}
+		conn.Close()
+	}
+	for range maxClients {
+		dial(t, c)
+	}
+	if s, err := c.Status(ctx); err != nil || len(s.Connections) != 1 {
+		t.Errorf("status while all places are taken by clients that say nothing: %+v, %v", s, err)
+	}
+	for range maxClients {
+		dial(t, c)
 	}
 	began := time.Now()
 	finish(t, b, a)
@@ -145,14 +160,37 @@ func TestControlSocketAbuse(t *testing.T) {
 	}
 }
 
+// dial connects to the control socket, to say something that no client would.
+func dial(t *testing.T, c Client) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("unix", c.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// up asks for a connection and does not wait for an answer.
+func up(t *testing.T, c Client) net.Conn {
+	t.Helper()
+	conn := dial(t, c)
+	b, _ := vici.Packet{Type: vici.Register, Name: replyEvent}.Append(nil)
+	b, _ = vici.Packet{Type: vici.Request, Name: "culvert-up", Message: new(vici.Message).Set("json", `{"conn":"to-a"}`)}.Append(b)
+	if _, err := conn.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
 // Clients that give up waiting do not keep others from being served.
 func TestControlSocketAbandoned(t *testing.T) {
 	a, b, c := controlled(t, replace(confB, "start_action = start", "start_action = none"))
 	finish(t, a) // so that nothing comes up
-	for i := range controlWaiters {
-		conn := ask(t, c, `{"cmd":"up","conn":"to-a"}`)
+	for i := range maxWaiting {
+		conn := up(t, c)
 		if i == 0 { // its event is the last one: nothing more is written to anybody
-			if _, err := conn.Read(make([]byte, 1)); err != nil {
+			if _, err := io.ReadFull(conn, make([]byte, 6)); err != nil { // the registration is confirmed, and an event begins
 				t.Fatal(err)
 			}
 		}
@@ -160,48 +198,49 @@ func TestControlSocketAbandoned(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), DefaultTimeout/2)
 	defer cancel()
-	if err := c.Do(ctx, Request{Cmd: "down", Conn: "to-a"}, nil); err != nil {
-		t.Errorf("down: %v", err)
-	}
+	insist(t, ctx, c, Request{Cmd: "down", Conn: "to-a"})
 	finish(t, b)
 }
 
-// ask sends a request and does not wait for an answer.
-func ask(t *testing.T, c Client, request string) net.Conn {
+// insist makes a request until the others who wait are gone.
+func insist(t *testing.T, ctx context.Context, c Client, r Request) {
 	t.Helper()
-	conn, err := net.Dial("unix", c.Socket)
-	if err != nil {
-		t.Fatal(err)
+	for {
+		err := c.Do(ctx, r, nil)
+		if err == nil {
+			return
+		}
+		if !strings.Contains(err.Error(), "clients wait already") { // until it is noticed that they are gone
+			t.Fatalf("%s: %v", r.Cmd, err)
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
-	t.Cleanup(func() { conn.Close() })
-	if _, err := io.WriteString(conn, request+"\n"); err != nil {
-		t.Fatal(err)
-	}
-	return conn
 }
 
 // However many clients wait for a peer that does not answer, who wants to know the state does not wait for them. One too many is
-// refused, and those in the queue get their turn.
+// refused.
 func TestControlSocketWaiters(t *testing.T) {
 	a, b, c := controlled(t, replace(confB, "start_action = start", "start_action = none"))
 	finish(t, a) // so that nothing comes up
 	ctx, cancel := context.WithTimeout(t.Context(), DefaultTimeout/2)
 	defer cancel()
 	var waiting []net.Conn
-	replies := make(chan Reply, controlWaiters+maxQueue+1)
-	for range cap(replies) {
-		conn := ask(t, c, `{"cmd":"up","conn":"to-a"}`)
+	for range maxWaiting {
+		conn := up(t, c)
+		if _, err := io.ReadFull(conn, make([]byte, 5)); err != nil { // registered
+			t.Fatal(err)
+		}
 		waiting = append(waiting, conn)
-		go func() {
-			var r Reply
-			for lines := json.NewDecoder(conn); lines.Decode(&r) == nil && !r.Done; {
-				r = Reply{}
-			}
-			replies <- r
-		}()
 	}
-	if r := <-replies; !strings.Contains(r.Error, "clients wait already") {
-		t.Errorf("the first one that is done: %+v", r)
+	var server *server
+	if err := b.g.do(ctx, func(c *control) { server = c.server }); err != nil {
+		t.Fatal(err)
+	}
+	for server.waiting.Load() < maxWaiting {
+		time.Sleep(time.Millisecond)
+	}
+	if err := c.Do(ctx, Request{Cmd: "up", Conn: "to-a"}, nil); err == nil || !strings.Contains(err.Error(), "clients wait already") {
+		t.Errorf("one too many: %v", err)
 	}
 	if s, err := c.Status(ctx); err != nil || s.Connections[0].Name != "to-a" {
 		t.Errorf("status while all places are taken: %+v, %v", s, err)
@@ -209,16 +248,7 @@ func TestControlSocketWaiters(t *testing.T) {
 	for _, conn := range waiting {
 		conn.Close()
 	}
-	for {
-		err := c.Do(ctx, Request{Cmd: "down", Conn: "to-a"}, nil)
-		if err == nil {
-			break
-		}
-		if !strings.Contains(err.Error(), "clients wait already") { // until it is noticed that they are gone
-			t.Fatalf("down: %v", err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	insist(t, ctx, c, Request{Cmd: "down", Conn: "to-a"})
 	finish(t, b)
 }
 
@@ -264,15 +294,15 @@ func TestStaleSocket(t *testing.T) {
 	}
 	l.SetUnlinkOnClose(false)
 	l.Close()
-	s, err := listenControl(path, nil)
+	l, err = listenControl(path)
 	if err != nil {
 		t.Fatalf("a stale socket is in the way: %v", err)
 	}
-	s.close()
+	l.Close()
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listenControl(path, nil); err == nil {
+	if _, err := listenControl(path); err == nil {
 		t.Error("a file that is no socket was replaced")
 	}
 	if b, err := os.ReadFile(path); err != nil || string(b) != "precious" {
@@ -331,24 +361,104 @@ func TestResolverAddresses(t *testing.T) {
 func FuzzRequest(f *testing.F) {
 	for _, s := range []string{
 		`{"cmd":"status"}`, `{"cmd":"up","conn":"to-a","child":"net","timeout":1.5}`, `{"cmd":"up","timeout":1e999}`,
-		`[]`, `{`, "", "\x00", strings.Repeat("[", 100), strings.Repeat(" ", maxRequest+1),
+		`[]`, `{`, "", "\x00", strings.Repeat("[", 100), strings.Repeat(" ", 1<<16),
 	} {
-		f.Add([]byte(s + "\n"))
+		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := readRequest(bytes.NewReader(b))
+		r, err := readRequest(&call{name: ownPrefix + "up", args: new(vici.Message).SetBytes("json", b)})
 		if err != nil {
 			return
 		}
-		if i := bytes.IndexByte(b, '\n'); i < 0 || i >= maxRequest {
-			t.Fatalf("a request of more than a line was taken: %+v", r)
+		if r.Cmd != "up" {
+			t.Fatalf("up became %q", r.Cmd)
 		}
 		again, err := json.Marshal(r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if same, err := readRequest(bytes.NewReader(append(again, '\n'))); len(again) < maxRequest && (err != nil || same != r) {
+		same, err := readRequest(&call{name: ownPrefix + "up", args: new(vici.Message).SetBytes("json", again)})
+		if err != nil || same != r {
 			t.Fatalf("%+v reads back as %+v, %v", r, same, err)
 		}
 	})
+}
+
+// A document that is too long for a packet comes in several.
+func TestLongReply(t *testing.T) {
+	a, b, c := controlled(t, confB)
+	defer finish(t, b, a)
+	text := strings.Repeat("x", 3*pieceSize*maxPieces)
+	server := newServer(b.g)
+	server.commands["long"] = func(c *call) (*vici.Message, error) { return nil, c.reply(Reply{Version: text}) }
+	ours, theirs := sockets(t, c)
+	v := server.enter(t.Context(), theirs)
+	done := make(chan struct{})
+	go func() { server.hear(v); close(done) }()
+	conn := client.New(ours)
+	var whole []byte
+	var got []Reply
+	if _, err := conn.Stream(t.Context(), "long", replyEvent, nil, func(m *vici.Message) {
+		if r, done, err := joinReply(&whole, m); err != nil {
+			t.Error(err)
+		} else if done {
+			got = append(got, r)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 1 || got[0].Version != text {
+		t.Errorf("%d replies came", len(got))
+	}
+	conn.Close()
+	<-done
+}
+
+// sockets are the two ends of a connection.
+func sockets(t *testing.T, c Client) (ours net.Conn, theirs *net.UnixConn) {
+	t.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: c.Socket + ".pair", Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if ours, err = net.Dial("unix", c.Socket+".pair"); err != nil {
+		t.Fatal(err)
+	}
+	if theirs, err = l.AcceptUnix(); err != nil {
+		t.Fatal(err)
+	}
+	return ours, theirs
+}
+
+// Who registers for events and does not read them is dropped, and nobody waits for it.
+func TestEventsUnread(t *testing.T) {
+	a, b, c := controlled(t, confB)
+	defer finish(t, b, a)
+	server := newServer(b.g)
+	ours, theirs := sockets(t, c)
+	v := server.enter(t.Context(), theirs)
+	if !server.listen(v, "log", true) || !server.isHeard("log") || server.isHeard("list-sa") {
+		t.Error("the registration is not heard of")
+	}
+	m := new(vici.Message).Set("msg", "x")
+	for range maxEvents {
+		server.publish("log", m)
+	}
+	if v.ctx.Err() != nil {
+		t.Fatal("it was dropped before its queue was full")
+	}
+	server.publish("log", m)
+	if v.ctx.Err() == nil {
+		t.Error("its queue is full, and it is not dropped")
+	}
+	if server.listen(v, "nothing", true) || server.listen(v, "list-sa", false) {
+		t.Error("an event that there is not, or that nobody registered for, was confirmed")
+	}
+	server.places <- struct{}{}
+	server.leave(v)
+	if server.isHeard("log") {
+		t.Error("it is gone, and heard as before")
+	}
+	ours.Close()
 }

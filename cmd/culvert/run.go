@@ -22,6 +22,7 @@ import (
 // runFlags are the options of the daemon. Its policy is in the configuration alone.
 type runFlags struct {
 	config, control string
+	vici            []string
 	state           string
 	device          string
 	portable        bool
@@ -47,6 +48,7 @@ Under systemd it says when it is ready (Type=notify) and serves the watchdog.`,
 	set := cmd.Flags()
 	set.StringVar(&flags.config, "config", defaultConfig, "configuration `file`")
 	set.StringVar(&flags.control, "control", gateway.DefaultControl, "Unix `socket` on which to take orders")
+	set.StringSliceVar(&flags.vici, "vici", nil, "more `sockets` for the same, as /run/charon.vici, where tools made for strongSwan look for its daemon")
 	set.StringVar(&flags.state, "state", defaultState, "`directory` for what outlives the daemon; empty for none")
 	set.StringVar(&flags.device, "tun", "", "`name` of the TUN device (default culvert0, or the next number)")
 	set.BoolVar(&flags.portable, "portable-tun", false, "use the plain TUN device that every platform has")
@@ -121,7 +123,7 @@ func (f *runFlags) options(log *slog.Logger) (list []gateway.Option, closeAll fu
 	if err != nil {
 		return nil, closeAll, fmt.Errorf("--no-offload: %w", err)
 	}
-	list = []gateway.Option{gateway.WithLogger(log), gateway.WithDevice(f.device, 1), gateway.WithControl(f.control), gateway.WithState(f.state), gateway.WithoutOffload(off)}
+	list = []gateway.Option{gateway.WithLogger(log), gateway.WithDevice(f.device, 1), gateway.WithControl(f.control), gateway.WithVICI(f.vici...), gateway.WithState(f.state), gateway.WithoutOffload(off)}
 	if f.portable {
 		list = append(list, gateway.WithPortableTUN())
 	}
