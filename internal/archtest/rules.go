@@ -15,6 +15,9 @@ var imports = map[string]string{
 	"suite":              "suite/internal/gcm",
 	"natt":               "",
 	"explain":            "",
+	"convert":            "ident internal/conftext suite ts",
+	"draft":              "internal/conftext",
+	"internal/conftext":  "",
 	"offload":            "",
 	"vici":               "",
 	"ts":                 "internal/inet",
@@ -32,7 +35,7 @@ var imports = map[string]string{
 	"vici/client":     "vici",
 	"config":          "ident ike offload psk suite ts",
 	"gateway":         "config esp explain ident ike ike/wire internal/holder internal/inet natt offload pool psk resolved suite ts tun udp vici vici/client",
-	"cmd/...":         "bench/compare config esp explain gateway ident ike ike/wire internal/demo internal/holder internal/inet natt offload pool psk resolved suite ts tun udp vici vici/client",
+	"cmd/...":         "bench/compare config convert draft esp explain gateway ident ike ike/wire internal/demo internal/holder internal/inet natt offload pool psk resolved suite ts tun udp vici vici/client",
 
 	// These test, measure and serve the work on the project.
 	"tun/tuntest":            "offload tun",
@@ -53,7 +56,7 @@ var imports = map[string]string{
 }
 
 // deciding are the packages that take time, randomness and bytes and return values, and do nothing else.
-var deciding = words("explain ident psk ts suite suite/internal/gcm natt offload pool vici ike/wire ike esp internal/inet")
+var deciding = words("draft convert explain internal/conftext ident psk ts suite suite/internal/gcm natt offload pool vici ike/wire ike esp internal/inet")
 
 // forTests may be imported by tests, by each other and by the programs that exercise the whole, but by nothing
 // that runs in the daemon.
