@@ -233,8 +233,7 @@ func (s *expectAuthReply) silence(sa *ikeSA) {
 		sa.remove()
 		return
 	}
-	sa.fail(fmt.Sprintf("no answer to IKE_AUTH from %v", sa.path.Remote),
-		"the peer answered at port 500 but not at 4500: check that UDP port 4500 reaches it through every firewall and NAT")
+	sa.failBecause(s.explain(sa))
 }
 
 // establish makes the IKE SA usable: both ends are authenticated.

@@ -91,7 +91,7 @@ func (sa *ikeSA) proves(c *content) (proved, shows bool) {
 
 // lost is called when the peer proved that it lost the IKE SA: nothing is left to say in it (RFC 6290 3).
 func (sa *ikeSA) lost() {
-	sa.forsaken("the peer has restarted and lost the IKE SA")
+	sa.forsaken(Event{Kind: Failed, Text: "the peer has restarted and lost the IKE SA"})
 }
 
 // room for the token in the answer to a sign of life, which is too short by itself. Any message may have a Vendor ID (RFC 7296 3.12).

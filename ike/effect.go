@@ -82,6 +82,14 @@ type Survey struct {
 	Remotes []netip.AddrPort
 }
 
+// Probe asks to find out what ICMP says of a peer that does not answer, unless that is being done: by a packet that means nothing to
+// it, from another port than ours. The answer, if there is one, is an Unreached.
+type Probe struct {
+	// IKE is our SPI of the IKE SA.
+	IKE  uint64
+	Path natt.Path
+}
+
 // Keepalive asks for a NAT keepalive on a path (RFC 3948 2.3), unless something was sent there of late.
 type Keepalive struct{ Path natt.Path }
 
@@ -163,6 +171,7 @@ func (Install) effect()      {}
 func (Remove) effect()       {}
 func (Repath) effect()       {}
 func (Survey) effect()       {}
+func (Probe) effect()        {}
 func (Keepalive) effect()    {}
 func (Assign) effect()       {}
 func (Keys) effect()         {}

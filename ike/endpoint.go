@@ -122,6 +122,8 @@ func (e *Endpoint) Handle(now time.Time, in Input) []Effect {
 		e.addressesChanged(in)
 	case Surveyed:
 		e.surveyed(in)
+	case Unreached:
+		e.unreached(in)
 	case Woke:
 		e.woke()
 	case Reconfigure:
@@ -262,6 +264,7 @@ func (e *Endpoint) datagram(d Datagram) {
 		e.otherVersion(d, h)
 		return
 	}
+	e.overhear(d, h)
 	sa := e.find(d, h)
 	e.isFor(sa)
 	what, why := admit(sa, h)

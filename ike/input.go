@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"fmt"
 	"net/netip"
 
 	"github.com/culvert-vpn/culvert/natt"
@@ -82,6 +83,39 @@ type Stray struct {
 	Len  int
 }
 
+// Unreached says what ICMP has said of a peer that does not answer. Anybody may have sent it: it explains a failure, and causes none.
+type Unreached struct {
+	// IKE is our SPI of the IKE SA that asked with a Probe.
+	IKE    uint64
+	Remote netip.AddrPort
+	By     netip.Addr // who says so
+	Why    Obstacle
+}
+
+// Obstacle is why something cannot be reached.
+type Obstacle uint8
+
+// The obstacles.
+const (
+	HostUnreachable Obstacle = iota + 1 // the network is there, and nobody has the address
+	NetUnreachable                      // there is no way to the network
+	PortClosed                          // the host is there, and nobody listens at the port
+	Prohibited                          // a firewall refuses it
+)
+
+// String says it in a sentence.
+func (u Unreached) String() string {
+	switch u.Why {
+	case NetUnreachable:
+		return fmt.Sprintf("%v says that it knows no way to the network of %v", u.By, u.Remote.Addr())
+	case PortClosed:
+		return fmt.Sprintf("%v says that nobody listens at UDP port %d (port unreachable)", u.By, u.Remote.Port())
+	case Prohibited:
+		return fmt.Sprintf("%v refuses to pass packets on to %v (administratively prohibited)", u.By, u.Remote.Addr())
+	}
+	return fmt.Sprintf("%v says that the host %v cannot be reached", u.By, u.Remote.Addr())
+}
+
 // Woke says that the host was suspended, and the time went on meanwhile: the peer may have given us up, and a NAT forgotten. Every
 // peer is asked for a sign of life at once (RFC 7296 2.4), and what waited to be tried again is tried now.
 type Woke struct{}
@@ -113,6 +147,7 @@ func (Moved) input()       {}
 func (Addresses) input()   {}
 func (Surveyed) input()    {}
 func (Stray) input()       {}
+func (Unreached) input()   {}
 func (Woke) input()        {}
 func (Shutdown) input()    {}
 func (Reconfigure) input() {}

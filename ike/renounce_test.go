@@ -1,10 +1,12 @@
 package ike
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/culvert-vpn/culvert/explain"
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/suite"
 )
@@ -168,10 +170,10 @@ func TestAnotherVersion(t *testing.T) {
 			}
 		}
 		s.deliver(answer)
-		s.wantEvent("tells", Warned, "INVALID_MAJOR_VERSION", "IKEv1 only")
+		s.wantCause("tells", Warned, explain.IKEv1Only, fmt.Sprintf("in IKEv%d", version>>4))
 		s.sends = []Send{{Data: first}}
 		s.pass(afterError)
-		s.wantEvent("says why it is not up", Failed, "INVALID_MAJOR_VERSION", "enable IKEv2")
+		s.wantCause("says why it is not up", Failed, explain.IKEv1Only, fmt.Sprintf("in IKEv%d", version>>4))
 
 		s = newScript(t, nil)
 		s.give(Initiate{Conn: "c"})

@@ -32,6 +32,7 @@ type ikeSA struct {
 	proposal   suite.Proposal
 	win        window
 	fragments  fragmentation
+	sounding   sounding
 	timers     timers
 	entry      entry
 
@@ -352,14 +353,14 @@ func (sa *ikeSA) dead() {
 		sa.remove()
 		return
 	}
-	sa.forsaken("the peer does not answer any more")
+	sa.forsaken(Event{Kind: Failed}.because(sa.fellSilent()))
 }
 
 // forsaken ends an IKE SA whose peer is gone, without a word.
-func (sa *ikeSA) forsaken(text string) {
+func (sa *ikeSA) forsaken(why Event) {
 	conn, mattered := sa.conn, sa.isCurrent()
 	if mattered {
-		sa.event(Failed, text, "")
+		sa.end.emit(sa.describe(why))
 	}
 	sa.remove()
 	if mattered && conn != nil {

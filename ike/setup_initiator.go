@@ -34,7 +34,11 @@ type expectInitReply struct {
 	cookie  []byte
 	detours int
 	refused wire.NotifyType // an error that was not authenticated
+	major   uint8           // the version of the peer, if it is known by its header
 	child   *Child
+	// direct is the same request as it goes to port 4500, once it stays silent at port 500, where it was sent knocks times.
+	direct *packed
+	knocks int
 }
 
 // expectAuthReply waits for the response to IKE_AUTH.
@@ -120,8 +124,14 @@ func (s *expectInitReply) leave(*ikeSA) {
 	}
 }
 
-// send sends the request; a COOKIE comes first and everything else stays as it was (RFC 7296 2.6).
+// send sends the request.
 func (s *expectInitReply) send(sa *ikeSA) {
+	s.direct = nil
+	sa.transmit(&request{kind: wire.IKE_SA_INIT, message: s.request(sa, sa.path)})
+}
+
+// request is the request as it goes along a path; a COOKIE comes first and everything else stays as it was (RFC 7296 2.6).
+func (s *expectInitReply) request(sa *ikeSA, p natt.Path) *packed {
 	var payloads []wire.Payload
 	if s.cookie != nil {
 		payloads = append(payloads, &wire.Notify{Kind: wire.COOKIE, Data: s.cookie})
@@ -130,12 +140,12 @@ func (s *expectInitReply) send(sa *ikeSA) {
 		number(sa.conn.Proposals, nil),
 		&wire.KE{Group: s.group, Data: s.public},
 		&wire.Nonce{Data: s.nonce})
-	payloads = append(payloads, natDetection(sa.spiI, 0, sa.path)...)
+	payloads = append(payloads, natDetection(sa.spiI, 0, p)...)
 	if announcesFragments(sa.conn) {
 		payloads = append(payloads, &wire.Notify{Kind: wire.IKEV2_FRAGMENTATION_SUPPORTED})
 	}
 	payloads = append(payloads, sa.announceRedirects()...)
-	sa.transmit(&request{kind: wire.IKE_SA_INIT, message: sa.end.pack([][]byte{wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, false), payloads)}, payloads)})
+	return sa.end.pack([][]byte{wire.AppendMessage(nil, sa.header(wire.IKE_SA_INIT, 0, false), payloads)}, payloads)
 }
 
 // natDetection are the two notifies of RFC 7296 2.23, and who we are.
@@ -177,6 +187,7 @@ func (s *expectInitReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 		sa.end.drop(d, "malformed answer to IKE_SA_INIT")
 		return
 	}
+	s.came(sa, d)
 	switch refusal := c.refusal(); {
 	case c.notify(wire.COOKIE) != nil:
 		s.takeCookie(sa, d, c.notify(wire.COOKIE))
@@ -245,17 +256,24 @@ func (s *expectInitReply) takeError(sa *ikeSA, kind wire.NotifyType) {
 		return
 	}
 	s.refused = kind
-	sa.event(Warned, "the peer answers "+kind.String()+" to IKE_SA_INIT", remedyOf(kind))
 	sa.timers[timerGiveUp] = sa.end.now.Add(afterError)
+	if kind == wire.INVALID_MAJOR_VERSION {
+		sa.tell(Warned, sa.otherMajor(s.major))
+		return
+	}
+	sa.event(Warned, "the peer answers "+kind.String()+" to IKE_SA_INIT", remedyOf(kind))
 }
 
 func (s *expectInitReply) silence(sa *ikeSA) {
+	if s.refused == wire.INVALID_MAJOR_VERSION {
+		sa.failBecause(sa.otherMajor(s.major))
+		return
+	}
 	if s.refused != 0 {
 		sa.fail("the peer refuses: "+s.refused.String(), remedyOf(s.refused))
 		return
 	}
-	sa.fail(fmt.Sprintf("no answer from %v", sa.path.Remote),
-		"check that the peer runs, that its address is right, and that UDP ports 500 and 4500 reach it through every firewall and NAT")
+	sa.failBecause(s.explain(sa))
 }
 
 // accept takes the response: the peer chose, and both ends can compute the keys.
@@ -275,7 +293,7 @@ func (s *expectInitReply) accept(sa *ikeSA, d Datagram, h wire.Header, c *conten
 	}
 	nat := natSituation(h, c, sa.path)
 	if !nat.Supported {
-		sa.fail("the peer does not do NAT traversal", "Culvert carries ESP in UDP only: enable NAT traversal (UDP encapsulation) on the peer")
+		sa.failBecause(noEncapsulation())
 		return
 	}
 	child, ok := sa.conn.inAuth(s.child, c.notify(wire.CHILDLESS_IKEV2_SUPPORTED) != nil)
@@ -296,10 +314,13 @@ func (s *expectInitReply) accept(sa *ikeSA, d Datagram, h wire.Header, c *conten
 	sa.spiR, sa.nat = h.SPIr, nat
 	sa.fragments.agreed = announcesFragments(sa.conn) && c.notify(wire.IKEV2_FRAGMENTATION_SUPPORTED) != nil
 	sa.timers[timerGiveUp] = zeroTime
-	first := sa.answered(0).message.datagrams[0]
+	first := sa.answered(0).message
 	// Port 4500 from here on, both ends (RFC 7296 2.23).
+	if !sa.path.NATT {
+		sa.sounding.first = first
+	}
 	sa.path = sa.path.Float()
-	signed := append(clone(first), c.nonce.Data...)
+	signed := append(clone(first.datagrams[0]), c.nonce.Data...)
 	sa.sendAuth(child, signed, append(clone(d.Data), s.nonce...))
 }
 

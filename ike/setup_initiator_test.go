@@ -197,12 +197,15 @@ func TestSilence(t *testing.T) {
 	s := newScript(t, nil)
 	s.give(Initiate{Conn: "c"})
 	s.pass(15 * time.Second)
-	if len(s.sends) != 4 {
-		t.Errorf("%d transmissions, want 4", len(s.sends))
+	at500, at4500 := s.sent()
+	if len(at500) != 4 || len(at4500) != 2 {
+		t.Errorf("%d transmissions to port 500, want 4, and %d to 4500, want 2", len(at500), len(at4500))
 	}
-	for _, x := range s.sends[1:] {
-		if !bytes.Equal(x.Data, s.sends[0].Data) {
-			t.Error("a retransmission differs")
+	for _, list := range [][][]byte{at500, at4500} {
+		for _, b := range list[1:] {
+			if !bytes.Equal(b, list[0]) {
+				t.Error("a retransmission differs")
+			}
 		}
 	}
 	s.wantEvent("explains", Failed, "no answer", "500 and 4500")

@@ -106,8 +106,7 @@ func (e *Endpoint) negotiate(d Datagram, f *wire.First, proved bool) {
 	}
 	nat := natSituation(h, c, d.Path)
 	if !nat.Supported {
-		e.refuse(d, h, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN}, "the peer does not do NAT traversal",
-			"Culvert carries ESP in UDP only: enable NAT traversal (UDP encapsulation) on the peer")
+		e.refuseBecause(d, h, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN}, noEncapsulation(conns...))
 		return
 	}
 	offers, numbered := c.offers(suite.IKE, 0)
@@ -189,6 +188,16 @@ func (e *Endpoint) refuse(d Datagram, h wire.Header, n *wire.Notify, text, remed
 		return
 	}
 	e.emit(Event{Kind: Failed, Path: d.Path, Text: text, Remedy: remedy})
+	e.notice(d, h, n)
+}
+
+// refuseBecause is refuse with a cause that is known.
+func (e *Endpoint) refuseBecause(d Datagram, h wire.Header, n *wire.Notify, why *explain.Diagnosis) {
+	if !e.complaints.allow(e.now, d.Path.Remote.Addr()) {
+		e.drop(d, "too many requests that cannot be granted")
+		return
+	}
+	e.emit(Event{Kind: Failed, Path: d.Path}.because(why))
 	e.notice(d, h, n)
 }
 

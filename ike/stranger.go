@@ -34,6 +34,9 @@ func (e *Endpoint) notice(d Datagram, h wire.Header, list ...wire.Payload) {
 func (e *Endpoint) otherVersion(d Datagram, h wire.Header) {
 	if sa := e.sas[h.SPIi]; sa != nil && sa.initiator && sa.path.Remote.Addr() == d.Path.Remote.Addr() {
 		if s, ok := sa.state.(*expectInitReply); ok {
+			if s.refused == 0 {
+				s.major = h.Major
+			}
 			s.takeError(sa, wire.INVALID_MAJOR_VERSION)
 			e.touch(sa)
 			return
@@ -41,6 +44,7 @@ func (e *Endpoint) otherVersion(d Datagram, h wire.Header) {
 	}
 	if h.Major < 2 {
 		e.drop(d, "IKEv1")
+		e.calledByIKEv1(d, h)
 		return
 	}
 	e.drop(d, "unknown major version")

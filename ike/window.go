@@ -103,6 +103,7 @@ func (sa *ikeSA) retransmit(r *request) {
 		}
 		sa.end.send(sa.connName(), p, r.message, r.sends)
 	}
+	sa.sound(r)
 }
 
 // awaitAnswers sets when the next request is repeated.
