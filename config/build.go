@@ -38,6 +38,8 @@ type builder struct {
 	makeFirst  bool // reauthentication is make before break where a connection does not say
 	follow     bool // redirects, where a connection does not say
 	badSecrets bool // some secrets were refused and are missing in the store
+
+	alone bool // it is one connection, whose pools are elsewhere
 }
 
 // placed remembers where a connection and its parts stand, for what the checks say later.
@@ -106,6 +108,7 @@ func (b *builder) addCharon(s *section) {
 	apply(b.report, place{what: "section charon", hint: "of strongswan.conf only " + strings.Join(keyNames(charonKeys), ", ") + " have a meaning here"}, s, charonKeys, nil, &c)
 	b.config.Retransmit = b.schedule(s, &c.retransmission, ike.DefaultRetransmit)
 	b.makeFirst, b.follow = c.makeFirst.or(true), c.follow.or(true)
+	b.config.breakFirst, b.config.stayPut = !b.makeFirst, !b.follow
 }
 
 func (b *builder) addConnection(s *section) {

@@ -14,19 +14,24 @@ import (
 // check looks for what is well written and cannot work, or not as meant.
 func (b *builder) check() {
 	for i, c := range b.config.Connections {
-		b.checkIdentity(c, b.places[i])
 		b.checkSecret(c, b.places[i])
-		b.checkStart(c, b.places[i])
-		b.checkInner(c, b.places[i])
-		b.checkProposals("connection "+c.Name, c.Proposals, b.places[i].proposals)
-		for j, child := range c.Children {
-			b.checkSelectors(c, child, b.places[i].localTS[j], b.places[i].remoteTS[j])
-			b.checkProposals("child "+child.Name, child.Proposals, b.places[i].espProposals[j])
-		}
+		b.checkConnection(c, b.places[i])
 	}
 	b.checkTwins()
 	b.checkPoolsUsed()
 	b.checkSecretOwners()
+}
+
+// checkConnection looks at one connection by itself.
+func (b *builder) checkConnection(c *ike.Connection, at placed) {
+	b.checkIdentity(c, at)
+	b.checkStart(c, at)
+	b.checkInner(c, at)
+	b.checkProposals("connection "+c.Name, c.Proposals, at.proposals)
+	for j, child := range c.Children {
+		b.checkSelectors(c, child, at.localTS[j], at.remoteTS[j])
+		b.checkProposals("child "+child.Name, child.Proposals, at.espProposals[j])
+	}
 }
 
 const useName = "id = @name, the same name in the peer's remote section; it need not exist in DNS"

@@ -76,30 +76,32 @@ func apply[T any](r *report, in place, s *section, keys []key[T], subs []sub, t 
 		case k == nil && didYouMean(setting.name, keyNames(keys)) != "": // before a section is seen in remote_adrs
 			unknown(r, in, "key", setting.name, setting.pos, keyNames(keys))
 		case k == nil && slices.ContainsFunc(subs, func(b sub) bool { return matches(b.name, setting.name) }):
-			r.fail(setting.pos, setting.name+" { ... }", "%s is a section, not a key", setting.name)
+			r.failAt(setting.pos, UnknownKey, setting.name, setting.name+" { ... }", "%s is a section, not a key", setting.name)
 		case k == nil:
 			unknown(r, in, "key", setting.name, setting.pos, slices.Concat(keyNames(keys), subNames(subs)))
 		case setting.value == "":
+		case k.set != nil && setting.binary:
+			r.failAt(setting.at, BadValue, setting.name, "", "%s: the value is no text", setting.name)
 		case k.set != nil:
 			complain(r, setting, k.set(t, setting.value))
 		case asks(k.same, setting.value):
 		case k.ignored != "":
 			r.warn(setting.pos, "", "%s is ignored: %s", setting.name, k.ignored)
 		default:
-			r.fail(setting.pos, "remove it", "%s is not possible: %s", setting.name, k.refused)
+			r.failAt(setting.pos, BadValue, setting.name, "remove it", "%s is not possible: %s", setting.name, k.refused)
 		}
 	}
 	for _, section := range s.sections {
 		i := slices.IndexFunc(subs, func(b sub) bool { return matches(b.name, section.name) })
 		switch {
 		case find(keys, section.name) != nil:
-			r.fail(section.pos, section.name+" = value", "%s is a key, not a section", section.name)
+			r.failAt(section.pos, BadSection, section.name, section.name+" = value", "%s is a key, not a section", section.name)
 		case i < 0:
 			unknown(r, in, "section", section.name, section.pos, slices.Concat(subNames(subs), keyNames(keys)))
 		case subs[i].ignored != "":
 			r.warn(section.pos, "", "section %s is ignored: %s", section.name, subs[i].ignored)
 		case subs[i].refused != "":
-			r.fail(section.pos, "remove it", "section %s is not possible: %s", section.name, subs[i].refused)
+			r.failAt(section.pos, BadSection, section.name, "remove it", "section %s is not possible: %s", section.name, subs[i].refused)
 		}
 	}
 }
@@ -110,11 +112,11 @@ func complain(r *report, s setting, err error) {
 	switch {
 	case err == nil:
 	case !errors.As(err, &c):
-		r.fail(s.at, "", "%s: %v", s.name, err)
+		r.failAt(s.at, BadValue, s.name, "", "%s: %v", s.name, err)
 	case c.harmless:
 		r.warn(s.at, c.hint, "%s: %s", s.name, c.msg)
 	default:
-		r.fail(s.at, c.hint, "%s: %s", s.name, c.msg)
+		r.failAt(s.at, BadValue, s.name, c.hint, "%s: %s", s.name, c.msg)
 	}
 }
 
@@ -124,11 +126,15 @@ func unknown(r *report, in place, what, name string, pos Pos, known []string) {
 	if hint == "" {
 		hint = belongs(name)
 	}
+	fault := UnknownKey
+	if what == "section" {
+		fault = BadSection
+	}
 	if in.secret && hint == "" {
-		r.fail(pos, "known here are "+strings.Join(known, ", "), "unknown %s in %s", what, in.what)
+		r.failAt(pos, fault, "", "known here are "+strings.Join(known, ", "), "unknown %s in %s", what, in.what)
 		return
 	}
-	r.fail(pos, cmp.Or(hint, in.hint), "unknown %s %q in %s", what, name, in.what)
+	r.failAt(pos, fault, name, cmp.Or(hint, in.hint), "unknown %s %q in %s", what, name, in.what)
 }
 
 // belongs names the section a key would be known in, or returns "".

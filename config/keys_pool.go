@@ -174,33 +174,41 @@ func (b *builder) addPools(s *section) {
 		b.fail(k.pos, "name { addrs = ... }", "pools holds sections only, one for each pool")
 	}
 	for _, sub := range s.sections {
-		p := inner{&ike.Pool{Name: sub.name}}
-		apply(b.report, place{what: "pool " + sub.name}, sub, poolKeys, nil, &p)
-		switch written, ok := sub.setting("addrs"); {
-		case !ok || written.value == "":
-			b.fail(sub.pos, "addrs = 10.11.0.0/24", "pool %s has no addresses", sub.name)
-		case !p.First.IsValid(): // said already
-		case p.Netmask.IsValid() && p.First.Is6():
-			b.fail(b.at(sub, "netmask"), "remove it", "pool %s: netmask is for IPv4", sub.name)
-		}
-		if len(p.Domains) > 0 && len(p.DNS) == 0 {
-			b.fail(b.at(sub, "dns_domain"), "dns = ADDRESS", "pool %s names domains, and no server that resolves them (RFC 8598 3.2)", sub.name)
-		}
-		b.config.Pools = append(b.config.Pools, p.Pool)
-		b.pools = append(b.pools, b.at(sub, "addrs"))
+		b.addPool(sub)
 	}
 	for i, p := range b.config.Pools {
 		for j, other := range b.config.Pools[:i] {
-			if p.First.IsValid() && other.First.IsValid() && p.First.BitLen() == other.First.BitLen() && !p.Last.Less(other.First) && !other.Last.Less(p.First) {
+			if p.First.IsValid() && other.First.IsValid() && p.Overlaps(other) {
 				b.fail(b.pools[i], "", "pools %s and %s overlap: an address would be lent twice (%s)", other.Name, p.Name, b.pools[j])
 			}
 		}
 	}
 }
 
+func (b *builder) addPool(s *section) {
+	p := inner{&ike.Pool{Name: s.name}}
+	apply(b.report, place{what: "pool " + s.name}, s, poolKeys, nil, &p)
+	switch written, ok := s.setting("addrs"); {
+	case !ok || written.value == "":
+		b.fail(s.pos, "addrs = 10.11.0.0/24", "pool %s has no addresses", s.name)
+	case !p.First.IsValid(): // said already
+	case p.Netmask.IsValid() && p.First.Is6():
+		b.fail(b.at(s, "netmask"), "remove it", "pool %s: netmask is for IPv4", s.name)
+	}
+	if len(p.Domains) > 0 && len(p.DNS) == 0 {
+		b.fail(b.at(s, "dns_domain"), "dns = ADDRESS", "pool %s names domains, and no server that resolves them (RFC 8598 3.2)", s.name)
+	}
+	b.config.Pools = append(b.config.Pools, p.Pool)
+	b.pools = append(b.pools, b.at(s, "addrs"))
+}
+
 // usePools finds the pools of a connection.
 func (b *builder) usePools(s *section, c *connection) {
 	for _, name := range c.pools {
+		if b.alone {
+			c.Pools = append(c.Pools, &ike.Pool{Name: name})
+			continue
+		}
 		i := slices.IndexFunc(b.config.Pools, func(p *ike.Pool) bool { return p.Name == name })
 		if i < 0 {
 			var known []string

@@ -33,6 +33,8 @@ type Config struct {
 	SecretEntries []SecretEntry
 	// Files are the names of the files that were read, the first one first.
 	Files []string
+
+	breakFirst, stayPut bool // make_before_break = no and follow_redirects = no, of the section charon
 }
 
 // SecretEntry describes a secret without giving it away.

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Pos is a place in a file. Line and Col count from 1; Col counts characters.
+// Pos is a place in a file. Line and Col count from 1; Col counts characters. Of what stands in no file Line is 0, and File is the
+// path of the section or key: "connections.office.proposals".
 type Pos struct {
 	File string
 	Line int
@@ -15,13 +16,32 @@ type Pos struct {
 }
 
 // String is the place as compilers write it, file:line:column.
-func (p Pos) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Col) }
+func (p Pos) String() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Col)
+}
+
+// Fault is what an Error finds fault with, for those who have their own words for it.
+type Fault uint8
+
+// The faults. Of all but Other the Error names the key.
+const (
+	Other      Fault = iota
+	UnknownKey       // a key that nobody knows there
+	BadValue         // a value that cannot be read, or cannot be obeyed
+	BadSection       // a section that nobody knows there, or that cannot be obeyed
+)
 
 // Error is one reason why a configuration is not accepted.
 type Error struct {
 	Pos
 	Msg  string // what is wrong, one line
 	Hint string // what to write instead, one line; may be empty
+
+	Fault Fault
+	Key   string // the key or section that Fault is about
 }
 
 // Error is the place, the message and the hint on one line.
@@ -67,7 +87,12 @@ type report struct {
 }
 
 func (r *report) fail(p Pos, hint, format string, args ...any) {
-	e := Error{Pos: p, Msg: fmt.Sprintf(format, args...), Hint: hint}
+	r.failAt(p, Other, "", hint, format, args...)
+}
+
+// failAt is fail about a key, or a section.
+func (r *report) failAt(p Pos, fault Fault, key, hint, format string, args ...any) {
+	e := Error{Pos: p, Msg: fmt.Sprintf(format, args...), Hint: hint, Fault: fault, Key: key}
 	if r.first(e) {
 		r.errors = append(r.errors, e)
 	}
@@ -76,7 +101,7 @@ func (r *report) fail(p Pos, hint, format string, args ...any) {
 func (r *report) warn(p Pos, hint, format string, args ...any) {
 	e := Error{Pos: p, Msg: fmt.Sprintf(format, args...), Hint: hint}
 	if r.first(e) {
-		r.warnings = append(r.warnings, Warning(e))
+		r.warnings = append(r.warnings, Warning{Pos: e.Pos, Msg: e.Msg, Hint: e.Hint})
 	}
 }
 

@@ -11,6 +11,8 @@ type setting struct {
 	value string
 	pos   Pos // of the name
 	at    Pos // of the value
+	// binary: the value holds what cannot be printed, and comes from no file.
+	binary bool
 }
 
 // section is a section after files were joined and equal names merged. Order is that of the files.
@@ -111,7 +113,7 @@ func (l *loader) add(s *section, body []statement, depth int) {
 				}
 				l.warn(old.pos, hint, "this is set again in line %d, and only that counts", st.pos.Line)
 			}
-			s.set(setting{st.name, st.value, st.pos, st.at})
+			s.set(setting{name: st.name, value: st.value, pos: st.pos, at: st.at})
 		case isSection:
 			sub := s.section(st.name)
 			if sub == nil {

@@ -131,6 +131,9 @@ type Reconfigure struct {
 	Secrets     *psk.Store
 	Connections []*Connection
 	Retransmit  Retransmit
+	// Spare: a peer that has proved a secret which is not there any more need not prove another one before its IKE SA ends. Else
+	// a new IKE SA is set up.
+	Spare bool
 }
 
 func (Datagram) input()    {}

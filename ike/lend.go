@@ -36,6 +36,11 @@ type Pool struct {
 	Subnets, Excluded []netip.Prefix
 }
 
+// Overlaps reports whether two pools have an address in common.
+func (p *Pool) Overlaps(other *Pool) bool {
+	return p.First.BitLen() == other.First.BitLen() && !p.Last.Less(other.First) && !other.Last.Less(p.First)
+}
+
 // loan is an address that a peer has of us.
 type loan struct {
 	pool *Pool

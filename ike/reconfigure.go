@@ -21,22 +21,28 @@ func (e *Endpoint) reconfigure(r Reconfigure) {
 		return
 	}
 	e.cfg.Secrets, e.cfg.Retransmit = r.Secrets, r.Retransmit.orDefault()
-	former := e.keepers
+	former, left := e.keepers, make(map[string]*keeper)
+	for _, k := range former {
+		left[k.conn.Name] = k
+	}
 	e.keepers, e.cfg.Connections = nil, nil
 	var changes []Change
 	for _, next := range r.Connections {
-		i := slices.IndexFunc(former, func(k *keeper) bool { return k.conn.Name == next.Name })
-		if i < 0 {
-			e.keepers = append(e.keepers, newKeeper(e, next))
+		k := left[next.Name]
+		if k == nil {
+			k = newKeeper(e, next)
 			changes = append(changes, Change{Conn: next.Name, Kind: Added})
 		} else {
-			e.keepers = append(e.keepers, former[i])
-			changes = append(changes, former[i].reconfigure(next)...)
-			former = slices.Delete(slices.Clone(former), i, i+1)
+			changes = append(changes, k.reconfigure(next, r.Spare)...)
+			delete(left, next.Name)
 		}
-		e.cfg.Connections = append(e.cfg.Connections, e.keepers[len(e.keepers)-1].conn)
+		e.keepers = append(e.keepers, k)
+		e.cfg.Connections = append(e.cfg.Connections, k.conn)
 	}
 	for _, k := range former {
+		if left[k.conn.Name] == nil {
+			continue
+		}
 		if !k.leaving {
 			changes = append(changes, Change{Conn: k.conn.Name, Kind: Removed})
 			k.leave()
@@ -69,7 +75,7 @@ func (k *keeper) hasAny() bool {
 }
 
 // reconfigure takes another configuration of the connection, and tells what is different.
-func (k *keeper) reconfigure(next *Connection) []Change {
+func (k *keeper) reconfigure(next *Connection, spare bool) []Change {
 	k.untidy = true
 	if k.leaving {
 		// It was removed and comes back while its IKE SAs are still being closed.
@@ -83,7 +89,7 @@ func (k *keeper) reconfigure(next *Connection) []Change {
 	*k.conn = *next
 	k.conn.Children = children
 	k.apply(own)
-	if !k.knowsSecrets() {
+	if !k.knowsSecrets(spare) {
 		own = append(own, Difference{Key: "secret", Impact: Reauthenticate})
 		k.attempts, k.notYet = 0, zeroTime
 	}
@@ -127,18 +133,21 @@ func (k *keeper) reconfigureChildren(next []*Child) (changes []Change, configure
 	return changes, configured
 }
 
-// knowsSecrets marks the IKE SAs as outdated whose peer has proved a secret that is not for it any more. It is false if there
-// are such.
-func (k *keeper) knowsSecrets() bool {
+// knowsSecrets marks the IKE SAs as outdated whose peer has proved a secret that is not for it any more, unless they are to be
+// spared. It is false if there are such.
+func (k *keeper) knowsSecrets(spare bool) bool {
 	all := true
 	for sa := range k.sas.all() {
 		if sa.established.IsZero() || sa.isGone() {
 			continue
 		}
 		secret, ok := k.end.cfg.Secrets.Find(sa.secret, sa.localID, sa.remoteID)
-		if ok {
+		switch {
+		case ok:
 			sa.secret = secret
-		} else {
+		case spare || sa.spared:
+			sa.spared = true
+		default:
 			sa.outdated, all = true, false
 		}
 	}
@@ -351,7 +360,7 @@ func (sa *ikeSA) isPermitted() bool {
 	local, remote := sa.path.Local.Addr(), sa.path.Remote.Addr()
 	sent := sa.origin.detour.isTaken() && within(sa.conn.LocalAddrs, local) && sa.conn.allowsGateway(remote)
 	return sa.conn.RemoteID.Match(sa.remoteID) != ident.NoMatch && (sent || fits(sa.conn, local, remote)) &&
-		len(sa.end.cfg.Secrets.Lookup(sa.localID, sa.remoteID)) > 0
+		(sa.spared || len(sa.end.cfg.Secrets.Lookup(sa.localID, sa.remoteID)) > 0)
 }
 
 // fits reports whether a connection is for these two addresses.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/natt"
+	"github.com/culvert-vpn/culvert/psk"
 	"github.com/culvert-vpn/culvert/suite"
 )
 
@@ -186,5 +187,25 @@ func TestReconfigureSettles(t *testing.T) {
 	s.pass(1)
 	if _, c := s.want("deletes the old one", wire.INFORMATIONAL, false); len(c.deletes) != 1 {
 		t.Error("no Delete")
+	}
+}
+
+// Who has proved a secret that was taken away with Spare goes on, whatever is loaded afterwards and under new keys as well, until it
+// is to be set up anew for another reason.
+func TestReconfigureSpare(t *testing.T) {
+	for _, calls := range []string{"192.0.2.2", ""} {
+		s := called(t, func(c *Config) { c.Connections[0].RemoteHost = calls })
+		without := func(c *Config) { c.Connections[0].RemoteHost, c.Secrets = calls, psk.NewStore() }
+		cfg := s.config(without)
+		s.give(Reconfigure{Secrets: cfg.Secrets, Connections: cfg.Connections, Retransmit: cfg.Retransmit, Spare: true})
+		s.reconfigure(without)
+		s.pass(time.Minute)
+		if list := s.Snapshot(); list[0].State != "established" {
+			t.Fatalf("calls %q: is %s", calls, list[0].State)
+		}
+		next := s.sa().descend(false, 0xcccc, 0xdddd, s.sa().proposal, keyInput{nonceI: make([]byte, 32), nonceR: make([]byte, 32), shared: []byte{1}})
+		if next == nil || !next.spared {
+			t.Errorf("calls %q: its successor is not spared", calls)
+		}
 	}
 }

@@ -209,7 +209,7 @@ func (sa *ikeSA) descend(initiator bool, ours, theirs uint64, chosen suite.Propo
 	next := sa.end.newSA(initiator, ours, theirs, sa.path)
 	next.belong(sa.conn)
 	next.identify(sa.localID, sa.remoteID)
-	next.nat, next.secret = sa.nat, sa.secret
+	next.nat, next.secret, next.spared = sa.nat, sa.secret, sa.spared
 	next.origin, next.fragments, next.mob = sa.origin, sa.fragments.inherit(), sa.mob
 	next.outdated = sa.outdated
 	in.spiI, in.spiR = next.spiI, next.spiR

@@ -64,6 +64,8 @@ type ikeSA struct {
 	children []*childSA
 	loans    []loan // what the peer has of us
 
+	// spared: the secret that the peer has proved is gone, and that is no reason to replace it.
+	spared bool
 	// outdated: it was set up under another configuration, and is to be replaced.
 	outdated         bool
 	touched, removed bool

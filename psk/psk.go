@@ -32,6 +32,7 @@ type entry struct {
 	number int // in the order of addition
 	name   string
 	secret func() []byte
+	wipe   func()
 	owners []ident.Pattern
 }
 
@@ -47,21 +48,41 @@ func (s *Store) Add(name string, secret []byte, owners []ident.Pattern) error {
 		return fmt.Errorf("secret %q is empty", name)
 	}
 	own := bytes.Clone(secret)
-	e := &entry{number: len(s.entries), name: name, secret: func() []byte { return own }, owners: slices.Clone(owners)}
+	s.enter(&entry{name: name, owners: slices.Clone(owners),
+		secret: func() []byte { return own },
+		wipe:   func() { clear(own); own = nil },
+	})
+	return nil
+}
+
+func (s *Store) enter(e *entry) {
+	e.number = len(s.entries)
 	s.entries = append(s.entries, e)
 	spelt := func(p ident.Pattern) bool { _, ok := p.ID(); return ok }
-	if len(owners) == 0 || slices.ContainsFunc(owners, func(p ident.Pattern) bool { return !spelt(p) }) {
+	if len(e.owners) == 0 || slices.ContainsFunc(e.owners, func(p ident.Pattern) bool { return !spelt(p) }) {
 		s.patterns = append(s.patterns, e)
-		return nil
+		return
 	}
 	if s.named == nil {
 		s.named = make(map[ident.ID][]*entry)
 	}
-	for _, owner := range owners {
+	for _, owner := range e.owners {
 		id, _ := owner.ID()
 		s.named[id.Canonical()] = append(s.named[id.Canonical()], e)
 	}
-	return nil
+}
+
+// Join makes a store of what other stores hold, in their order. It has no copies of the secrets: what is wiped in one is wiped in
+// the other.
+func Join(stores ...*Store) *Store {
+	joined := NewStore()
+	for _, s := range stores {
+		for _, e := range s.entries {
+			own := *e
+			joined.enter(&own)
+		}
+	}
+	return joined
 }
 
 // about are the entries that may match one of two identities, each once, in the order of addition.
@@ -75,8 +96,7 @@ func (s *Store) about(local, remote ident.ID) []*entry {
 // may use the store or its secrets at the same time.
 func (s *Store) Wipe() {
 	for _, e := range s.entries {
-		clear(e.secret())
-		e.secret = func() []byte { return nil }
+		e.wipe()
 	}
 	s.entries, s.named, s.patterns = nil, nil, nil
 }
