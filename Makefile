@@ -18,7 +18,7 @@ BENCHFLAGS =
 # Where strongSwan is installed: the tree that the scenarios with real peers have fetched, or else this machine's.
 STRONGSWAN = $(firstword $(wildcard .cache/peers/*/root))
 
-.PHONY: build demo test test-offloads check fmt vet staticcheck tidy arch race cross e2e e2e-long soak fuzz bench bench-programs bench-compare bench-profile bench-publish clean
+.PHONY: build demo test test-offloads check fmt vet staticcheck tidy arch rules race cross e2e e2e-long soak fuzz bench bench-programs bench-compare bench-profile bench-publish clean
 
 build:
 	go build -trimpath -o bin/culvert ./cmd/culvert
@@ -30,7 +30,7 @@ demo: build
 test:
 	go test -json -count=1 -timeout 9m ./... | $(TESTSUM)
 
-check: fmt vet staticcheck tidy arch cross race
+check: fmt vet staticcheck tidy arch rules cross race
 
 fmt:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)"
@@ -44,9 +44,14 @@ staticcheck:
 tidy:
 	go mod tidy -diff
 	cd bench/compare/wireguard && go mod tidy -diff
+	cd packaging/prometheus && go mod tidy -diff
 
 arch:
 	go test ./internal/archtest
+
+# Prometheus reads the alerts and the queries of the dashboard; it is in a module of its own.
+rules:
+	cd packaging/prometheus && go test ./...
 
 race:
 	scripts/compiler

@@ -44,7 +44,8 @@ type control struct {
 
 	order     []*connection // of the configuration
 	conns     map[string]*connection
-	refused   []Failure // of peers that belong to no connection, the latest last
+	strangers *connection // stands for all peers that belong to no connection
+	refused   []Failure   // of peers that belong to no connection, the latest last
 	ikeDrops  map[string]uint64
 	news      []ike.Event // of the current input, for the watches
 	watches   map[*watch]bool
@@ -69,6 +70,7 @@ func newControl(g *Gateway, e *edges, h *guard, mtu int) *control {
 		routesTo:  make(map[netip.Addr][]*route),
 		mtus:      make(map[netip.Addr]int),
 		conns:     make(map[string]*connection),
+		strangers: &connection{},
 		ikeDrops:  make(map[string]uint64),
 		watches:   make(map[*watch]bool),
 		began:     now,
@@ -79,7 +81,7 @@ func newControl(g *Gateway, e *edges, h *guard, mtu int) *control {
 	c.endpoint = ike.New(ike.Config{
 		Rand: g.options.rand, Datapath: lender{c}, Lender: c.leases, Secrets: g.cfg.Secrets, Connections: g.cfg.Connections,
 		Retransmit: g.cfg.Retransmit, TokenSecret: g.tokenSecret,
-		LogKeys: g.options.ikeKeys != nil,
+		LogKeys: g.options.ikeKeys != nil, Tracer: c,
 	})
 	c.overtaken = newInboundLoop(c.datapath, nil, true, e.writer(c.counters))
 	c.policies = newPolicies(c.datapath, g.cfg.Connections, g.cfg.Shunts...)
@@ -118,12 +120,12 @@ func (c *control) run(ctx context.Context, broken <-chan error) (failure error) 
 		}
 		known, begun, unknown := c.mail.next()
 		select {
-		case in := <-known:
-			c.handle(in)
-		case in := <-begun:
-			c.handle(in)
-		case in := <-unknown:
-			c.handle(in)
+		case l := <-known:
+			c.open(l)
+		case l := <-begun:
+			c.open(l)
+		case l := <-unknown:
+			c.open(l)
 		case <-timer.C:
 			c.handle(ike.Tick{})
 		case f := <-c.requests:
@@ -145,8 +147,16 @@ func (c *control) run(ctx context.Context, broken <-chan error) (failure error) 
 	}
 }
 
+// open handles what waited in the mailbox.
+func (c *control) open(l letter) {
+	c.counters.waiting.took(time.Since(l.at))
+	c.handle(l.in)
+}
+
 // handle gives one input to the endpoint and carries out what it returns.
 func (c *control) handle(in ike.Input) {
+	begun := time.Now()
+	defer func() { c.counters.handling.took(time.Since(begun)) }()
 	if d, ok := in.(ike.Datagram); ok && d.Path.Local.Addr().IsUnspecified() {
 		in = c.located(d)
 	}

@@ -115,6 +115,8 @@ type counters struct {
 	keepalivesIn, keepalivesOut atomic.Uint64
 	// ecnUnused counts pairs of congestion marks that no sender makes (RFC 6040 4.2).
 	ecnUnused atomic.Uint64
+	// handling is how long the control loop takes for an input, waiting how long inputs wait for it.
+	handling, waiting latency
 }
 
 func (c *counters) drop(d Drop)         { c.drops[d].Add(1) }

@@ -84,11 +84,13 @@ func (f *flow) passes() bool { return f.shunt != nil && f.shunt.cfg.Pass }
 
 // kept is a configured child. What it points to is the control goroutine's.
 type kept struct {
-	conn  *ike.Connection
-	cfg   *ike.Child
-	ask   ike.Acquire   // for it
-	noSA  atomic.Uint64 // packets dropped for want of an SA
-	asked atomic.Int64  // when the last Acquire was sent, on the datapath's clock; 0: never
+	conn    *ike.Connection
+	cfg     *ike.Child
+	ask     ike.Acquire   // for it
+	noSA    atomic.Uint64 // packets dropped for want of an SA
+	asked   atomic.Int64  // when the last Acquire was sent, on the datapath's clock; 0: never
+	account account
+	tally   tally
 	// flows are those of the configuration, carried is how many flows have an SA.
 	flows   []*flow
 	carried int

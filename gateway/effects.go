@@ -13,8 +13,9 @@ import (
 
 // child is an installed Child SA, or one direction of it.
 type child struct {
-	in  *inboundSA
-	out *outboundSA
+	in      *inboundSA
+	out     *outboundSA
+	account *account // nil: it is not configured
 }
 
 // carryOut does what the endpoint asks for.
@@ -98,6 +99,9 @@ func (c *control) install(in ike.Install) {
 	if ch == nil {
 		ch = &child{}
 		c.children[in.Pair] = ch
+		if k := c.policies.byConfig[in.Child]; k != nil {
+			ch.account = &k.account
+		}
 	}
 	limits := esp.Limits{
 		SoftBytes: in.Soft.Bytes, HardBytes: in.Hard.Bytes,
@@ -113,6 +117,7 @@ func (c *control) install(in ike.Install) {
 			ends: endsOf(in),
 		}
 		ch.in.path.Store(&in.Path)
+		ch.account.enterIn(ch.in.esp)
 		c.place(in.SPI).Store(ch.in)
 		c.installed = append(c.installed, in.SPI)
 	} else {
@@ -122,6 +127,7 @@ func (c *control) install(in ike.Install) {
 			bare: bareHeader(in), tfc: in.TFC,
 		}
 		ch.out.route.Store(c.takeRoute(in.Path))
+		ch.account.enterOut(ch.out.esp)
 		c.policies.add(in.Child, in.Local, in.Remote, ch.out)
 	}
 	if ch.in != nil {
@@ -142,10 +148,12 @@ func (c *control) remove(e ike.Remove) {
 	}
 	if e.Dir == ike.In && ch.in != nil {
 		c.place(e.SPI).CompareAndSwap(ch.in, nil)
+		ch.account.settleIn(ch.in.esp)
 		ch.in = nil
 	}
 	if e.Dir == ike.Out && ch.out != nil {
 		c.policies.remove(ch.out)
+		ch.account.settleOut(ch.out.esp)
 		c.leaveRoute(ch.out.route.Load())
 		ch.out = nil
 		if ch.in != nil {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/culvert-vpn/culvert/ike"
 	"github.com/culvert-vpn/culvert/ike/wire"
@@ -20,14 +21,20 @@ const (
 // counted. It has lanes, so that strangers who send IKE_SA_INIT cannot starve the IKE SAs that are up, nor those that are half done:
 // when thousands of peers call at once, as after a restart, each of them is finished before the next one is begun.
 type mailbox struct {
-	known, begun, unknown chan ike.Input
+	known, begun, unknown chan letter
 	// spis are of what belongs to the known lane, answered of what belongs to that of those half done.
 	spis, answered spiSet
 	counters       *counters
 }
 
+// letter is an input, and when it was put into the mailbox.
+type letter struct {
+	in ike.Input
+	at time.Time
+}
+
 func newMailbox(c *counters) *mailbox {
-	return &mailbox{known: make(chan ike.Input, knownLane), begun: make(chan ike.Input, begunLane), unknown: make(chan ike.Input, unknownLane), counters: c}
+	return &mailbox{known: make(chan letter, knownLane), begun: make(chan letter, begunLane), unknown: make(chan letter, unknownLane), counters: c}
 }
 
 // datagram puts a copy of an IKE message in the lane it belongs to.
@@ -46,14 +53,14 @@ func (m *mailbox) datagram(path natt.Path, msg []byte) {
 		return
 	}
 	select {
-	case lane <- ike.Datagram{Path: path, Data: slices.Clone(msg)}:
+	case lane <- letter{ike.Datagram{Path: path, Data: slices.Clone(msg)}, time.Now()}:
 	default:
 		m.counters.drop(full)
 	}
 }
 
 // next are the lanes to take something from: strangers wait for who has begun, and both for who is known.
-func (m *mailbox) next() (known, begun, unknown <-chan ike.Input) {
+func (m *mailbox) next() (known, begun, unknown <-chan letter) {
 	switch {
 	case len(m.known) > 0:
 		return m.known, nil, nil
@@ -61,6 +68,13 @@ func (m *mailbox) next() (known, begun, unknown <-chan ike.Input) {
 		return m.known, m.begun, nil
 	}
 	return m.known, m.begun, m.unknown
+}
+
+// lanes says how full the lanes are.
+func (m *mailbox) lanes() []LaneFigures {
+	return []LaneFigures{
+		{"known", len(m.known), cap(m.known)}, {"begun", len(m.begun), cap(m.begun)}, {"unknown", len(m.unknown), cap(m.unknown)},
+	}
 }
 
 // answer notes the SPI of ours that an answer to IKE_SA_INIT names: from now on its peer has begun.
@@ -73,7 +87,7 @@ func (m *mailbox) answer(msg []byte) {
 // tell takes news from the datapath, and reports whether there was room for it.
 func (m *mailbox) tell(in ike.Input) bool {
 	select {
-	case m.known <- in:
+	case m.known <- letter{in, time.Now()}:
 		return true
 	default:
 		m.counters.drop(DropKnownFull)
@@ -84,7 +98,7 @@ func (m *mailbox) tell(in ike.Input) bool {
 // stray tells of a packet that belongs to no SA. Strangers cause it: it has no precedence.
 func (m *mailbox) stray(in ike.Stray) {
 	select {
-	case m.unknown <- in:
+	case m.unknown <- letter{in, time.Now()}:
 	default:
 		m.counters.drop(DropUnknownFull)
 	}

@@ -144,6 +144,10 @@ func (c *control) configure(conns []*ike.Connection) {
 		if conn == nil || conn.cfg != cfg {
 			conn = &connection{cfg: cfg}
 		}
+		conn.children = nil
+		for _, child := range cfg.Children {
+			conn.children = append(conn.children, c.policies.byConfig[child])
+		}
 		c.order = append(c.order, conn)
 		c.conns[cfg.Name] = conn
 	}

@@ -76,7 +76,7 @@ func TestMailboxBegun(t *testing.T) {
 		case want.known > 0:
 			<-known
 		case want.begun > 0:
-			if d := (<-begun).(ike.Datagram); binary.BigEndian.Uint64(d.Data[8:]) != ours {
+			if d := (<-begun).in.(ike.Datagram); binary.BigEndian.Uint64(d.Data[8:]) != ours {
 				t.Error("another message is in the lane")
 			}
 		case unknown == nil:

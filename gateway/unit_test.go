@@ -55,7 +55,7 @@ func TestMailboxLanes(t *testing.T) {
 	if got := n.drops[DropUnknownFull].Load(); got != 2*(unknownLane+10)+1-unknownLane {
 		t.Errorf("%s = %d", DropUnknownFull, got)
 	}
-	if d := (<-m.known).(ike.Datagram); !bytes.Equal(d.Data, ikeMessage(theirs, ours, initiator)) {
+	if d := (<-m.known).in.(ike.Datagram); !bytes.Equal(d.Data, ikeMessage(theirs, ours, initiator)) {
 		t.Errorf("what waits has changed: %x", d.Data)
 	}
 	for m.tell(ike.Used{}) {

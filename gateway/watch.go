@@ -14,6 +14,18 @@ import (
 type connection struct {
 	cfg     *ike.Connection
 	failure *Failure // the last one
+	// children are those of the configuration. The list is never changed, but may be replaced.
+	children []*kept
+	tally    tally
+}
+
+// child is a configured child, nil if there is none of that name.
+func (conn *connection) child(name string) *kept {
+	i := slices.IndexFunc(conn.children, func(k *kept) bool { return k.cfg.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return conn.children[i]
 }
 
 // maxRefused and maxReasons bound what is remembered of strangers.
@@ -25,6 +37,7 @@ const (
 // event remembers, logs and passes on what has happened.
 func (c *control) event(ev ike.Event) {
 	c.log.event(ev)
+	c.count(ev)
 	switch ev.Kind {
 	case ike.Dropped:
 		reason := ev.Text
@@ -47,6 +60,26 @@ func (c *control) event(ev ike.Event) {
 	}
 	c.news = append(c.news, ev)
 }
+
+// count counts an event where it happened.
+func (c *control) count(ev ike.Event) {
+	conn := c.connOf(ev.Conn)
+	conn.tally.event(ev.Kind)
+	if k := conn.child(ev.Child); k != nil {
+		k.tally.event(ev.Kind)
+	}
+}
+
+// connOf is a connection, or what stands for all peers that belong to none.
+func (c *control) connOf(name string) *connection {
+	if conn := c.conns[name]; conn != nil {
+		return conn
+	}
+	return c.strangers
+}
+
+// Traced counts a message.
+func (c *control) Traced(m *ike.Message) { c.connOf(m.Conn).tally.message(m) }
 
 // failed remembers a failure.
 func (c *control) failed(ev ike.Event) {

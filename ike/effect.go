@@ -201,6 +201,9 @@ const (
 	Redirected                           // the peer sends us to another gateway
 )
 
+// EventKinds is how many kinds there are; the first of them is 1.
+const EventKinds = Redirected
+
 var eventNames = [...]string{
 	Initiating: "initiating", Established: "established", Rekeyed: "rekeyed", Closed: "closed", Failed: "failed",
 	ChildUp: "child-up", ChildRekeyed: "child-rekeyed", ChildDown: "child-down", ChildFailed: "child-failed",

@@ -273,6 +273,29 @@ func (b *Book) Leases() []Lease {
 	return all
 }
 
+// Use is how much of a pool is lent: the addresses that are in use, and those that are kept for who had them.
+type Use struct {
+	Range
+	Online, Offline int
+}
+
+// Uses are the pools, and how much of them is lent.
+func (b *Book) Uses() []Use {
+	var all []Use
+	for _, p := range b.pools {
+		u := Use{Range: p.Range}
+		for _, l := range p.leases {
+			if l.Online > 0 {
+				u.Online++
+			} else {
+				u.Offline++
+			}
+		}
+		all = append(all, u)
+	}
+	return all
+}
+
 // Ranges are the pools.
 func (b *Book) Ranges() []Range {
 	var all []Range

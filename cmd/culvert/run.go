@@ -28,6 +28,7 @@ type runFlags struct {
 	portable        bool
 	noOffload       string
 	keyLog          string
+	metrics         metricsFlags
 	log             logFlags
 }
 
@@ -55,6 +56,7 @@ Under systemd it says when it is ready (Type=notify) and serves the watchdog.`,
 	set.StringVar(&flags.noOffload, "no-offload", "", "do without fast paths: slower, for finding faults. `names` as of no_offload in the configuration, or all")
 	set.Lookup("no-offload").NoOptDefVal = "all"
 	set.StringVar(&flags.keyLog, "keylog", "", "write all keys into this `directory`, for Wireshark: who reads them reads the traffic")
+	flags.metrics.register(set)
 	flags.log.register(set)
 	return cmd
 }
@@ -89,6 +91,10 @@ func runDaemon(flags runFlags, stderr io.Writer) error {
 
 	ctx, stop := untilSignal(log, os.Exit)
 	defer stop()
+	scrapes, err := flags.metrics.listen(log)
+	if err != nil {
+		return err
+	}
 	ready := gateway.WithReady(func() {
 		log.Info("ready", "version", version(), "connections", len(conf.Connections), "control", flags.control)
 		tellReady(log)
@@ -98,6 +104,7 @@ func runDaemon(flags runFlags, stderr io.Writer) error {
 		return err
 	}
 	loader.gateway = g
+	defer flags.metrics.serve(scrapes, g, log)()
 	go loader.onHangup(ctx, hangups)
 	go func() {
 		<-ctx.Done()

@@ -35,7 +35,8 @@ var imports = map[string]string{
 	"vici/client":     "vici",
 	"config":          "ident ike offload psk suite ts",
 	"gateway":         "config esp explain ident ike ike/wire internal/holder internal/inet natt offload pool psk resolved suite ts tun udp vici vici/client",
-	"cmd/...":         "bench/compare config convert draft esp explain gateway ident ike ike/wire internal/demo internal/holder internal/inet natt offload pool psk resolved suite ts tun udp vici vici/client",
+	"metrics":         "gateway ike",
+	"cmd/...":         "bench/compare config convert draft esp explain gateway ident ike ike/wire internal/demo internal/holder internal/inet metrics natt offload pool psk resolved suite ts tun udp vici vici/client",
 
 	// These test, measure and serve the work on the project.
 	"tun/tuntest":            "offload tun",
