@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/culvert-vpn/culvert/config"
+	"github.com/culvert-vpn/culvert/convert"
+)
+
+func newImport() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "import",
+		Short: "Convert the configuration of another gateway",
+		Args:  arguments(0, 0, ""),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newImportVyOS())
+	return cmd
+}
+
+// importTail ends the help of both imports.
+const importTail = `
+
+The result goes to the standard output, or to a file that only its owner can read; it is checked first, and holds the secrets.
+Everything in the source that is not in the result is listed on the standard error, with its line and the reason.`
+
+func newImportVyOS() *cobra.Command {
+	var out output
+	cmd := &cobra.Command{
+		Use:   "vyos FILE",
+		Short: "Convert the vpn ipsec of a VyOS configuration",
+		Long: `Vyos converts the IPsec part of a VyOS configuration of any version: a config.boot, with braces, or what
+"show configuration commands" prints. FILE is "-" for the standard input.` + importTail,
+		Example: `  culvert import vyos config.boot -o /etc/culvert/conf.d/vyos.conf
+  ssh vyos@gw 'cat /config/config.boot' | culvert import vyos - -o new.conf`,
+		Args: arguments(1, 1, "a FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			source, err := readSource(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			result, err := convert.VyOS(source)
+			return out.write(cmd, args[0], result, err)
+		},
+	}
+	out.flags(cmd)
+	return cmd
+}
+
+// maxImport bounds a source in memory; the converters have a tighter bound and say so.
+const maxImport = 16 << 20
+
+func readSource(cmd *cobra.Command, path string) ([]byte, error) {
+	in := cmd.InOrStdin()
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	return io.ReadAll(io.LimitReader(in, maxImport))
+}
+
+// output is where a converted configuration goes.
+type output struct {
+	path  string
+	force bool
+}
+
+func (o *output) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&o.path, "output", "o", "", "write to this file, readable by its owner only (default the standard output)")
+	cmd.Flags().BoolVar(&o.force, "force", false, "overwrite the file if it exists")
+}
+
+// write tells what was not carried over, checks what was, and writes it.
+func (o *output) write(cmd *cobra.Command, path string, r *convert.Result, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	errs := cmd.ErrOrStderr()
+	for _, n := range r.NotCarried {
+		if n.File == "" {
+			n.File = path
+		}
+		fmt.Fprintln(errs, n)
+	}
+	if r.Connections == 0 {
+		return fmt.Errorf("%s: no connection could be carried over", path)
+	}
+	name := o.path
+	if name == "" {
+		name = "result"
+	}
+	conf, warnings, err := config.Parse(name, []byte(r.Config), config.Options{})
+	for _, w := range warnings {
+		fmt.Fprintln(errs, w)
+	}
+	if err != nil {
+		fmt.Fprintf(errs, "culvert: what %s says is not accepted here, and nothing was written:\n", path)
+		return err
+	}
+	conf.Secrets.Wipe()
+	text := bytes.Join([][]byte{fmt.Appendf(nil, "# Converted by culvert import. This file holds secrets: chmod 600.\n"), []byte(r.Config)}, nil)
+	switch {
+	case o.path == "" && isTerminal(cmd.OutOrStdout()):
+		return errors.New("the result has secrets, which this terminal would show: write it to a file, -o FILE")
+	case o.path == "":
+		if _, err := cmd.OutOrStdout().Write(text); err != nil {
+			return err
+		}
+	default:
+		if err := writeAll([]*file{{path: o.path, text: string(text)}}, o.force); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(errs, "culvert: %s carried over, %s of the source not; check it: culvert check %s\n",
+		count(r.Connections, "connection"), count(len(r.NotCarried), "statement"), name)
+	return nil
+}
