@@ -1,7 +1,6 @@
 package config
 
 import (
-	"io/fs"
 	"math"
 	"slices"
 	"strings"
@@ -32,8 +31,8 @@ type builder struct {
 
 	pools []Pos // of their addresses, in the same order
 
-	exposed map[string]fs.FileMode // files that others than their owner may access
-	secrets map[[32]byte]string    // hash of a secret -> its name
+	exposed map[string]Source   // files that others than their owner may access
+	secrets map[[32]byte]string // hash of a secret -> its name
 
 	makeFirst  bool // reauthentication is make before break where a connection does not say
 	follow     bool // redirects, where a connection does not say
@@ -55,7 +54,7 @@ type placed struct {
 	vips, pools       Pos
 }
 
-func build(root *section, exposed map[string]fs.FileMode, r *report) *Config {
+func build(root *section, exposed map[string]Source, r *report) *Config {
 	b := &builder{report: r, config: &Config{Secrets: psk.NewStore()}, exposed: exposed, secrets: map[[32]byte]string{}}
 	res := newResolver(root, r)
 	top := newSection("", root.pos)

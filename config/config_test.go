@@ -555,6 +555,12 @@ func TestLoadErrors(t *testing.T) {
 			}
 		})
 	}
+	for mode, hint := range map[os.FileMode]string{0o600: "", 0o640: "", 0o660: "chmod 640 main", 0o644: "chmod 640 main", 0o650: "chmod 640 main"} {
+		_, _, err := parseSource(Source{Name: "main", Text: []byte(secrets), Mode: mode, Daemons: true}, Options{})
+		if (err == nil) != (hint == "") || err != nil && !strings.Contains(err.Error(), hint) {
+			t.Errorf("secrets for the daemon's group, mode %o: %v", mode, err)
+		}
+	}
 	if _, _, err := Load(filepath.Join(dir, "none.conf")); err == nil || !strings.Contains(err.Error(), "cannot read") {
 		t.Errorf("missing file: %v", err)
 	}

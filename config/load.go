@@ -6,8 +6,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/culvert-vpn/culvert/ident"
 	"github.com/culvert-vpn/culvert/ike"
@@ -48,9 +51,11 @@ type SecretEntry struct {
 type Source struct {
 	Name string // in positions
 	Text []byte
-	// Mode is the file's permissions. A file that others than its owner may access must hold no secret.
-	// The zero Mode is for text that comes from elsewhere.
+	// Mode is the file's permissions. A file that others than its owner may access must hold no secret, unless these
+	// are Group and may only read it. The zero Mode is for text that comes from elsewhere.
 	Mode fs.FileMode
+	// Daemons says that the file belongs to the group called Group.
+	Daemons bool
 }
 
 // Options are what Parse needs from outside.
@@ -78,7 +83,7 @@ func Load(path string) (*Config, []Warning, error) {
 
 func parseSource(src Source, o Options) (*Config, []Warning, error) {
 	r := &report{}
-	l := &loader{report: r, include: o.Include, exposed: map[string]fs.FileMode{}}
+	l := &loader{report: r, include: o.Include, exposed: map[string]Source{}}
 	root := newSection("", Pos{File: src.Name, Line: 1, Col: 1})
 	l.read(src, root, 0)
 	c := build(root, l.exposed, r)
@@ -114,12 +119,30 @@ func readFile(path string) (Source, error) {
 	if len(text) > maxFile {
 		return Source{}, fmt.Errorf("%q has more than %d bytes", path, maxFile)
 	}
-	return Source{Name: path, Text: text, Mode: info.Mode()}, nil
+	return Source{Name: path, Text: text, Mode: info.Mode(), Daemons: info.Mode().Perm()&0o077 != 0 && belongsTo(info, Group)}, nil
+}
+
+// Group is the name of the group that the daemon runs in where it runs as a user of its own. Nobody else is in it, so
+// that the files which its members may read are no less secret than those of a single user.
+const Group = "culvert"
+
+// belongsTo reports whether a file is a group's, by the name of the group.
+func belongsTo(info fs.FileInfo, group string) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return false
+	}
+	g, err := user.LookupGroup(group)
+	return err == nil && g.Gid == strconv.FormatUint(uint64(stat.Gid), 10)
 }
 
 // plainly words an error of the file system for a user.
 func plainly(err error) error {
 	if e, ok := err.(*fs.PathError); ok {
+		if me := os.Geteuid(); me != 0 && errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("cannot read %q: %w for user %d; if that is the daemon's own user: chgrp %s %s && chmod 640 %[5]s",
+				e.Path, e.Err, me, Group, quoteShell(e.Path))
+		}
 		return fmt.Errorf("cannot read %q: %w", e.Path, e.Err)
 	}
 	return err

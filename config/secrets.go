@@ -48,9 +48,13 @@ func (b *builder) addSecrets(s *section) {
 // guard refuses secrets in files that others than their owner may access.
 func (b *builder) guard(s *section) {
 	for _, t := range s.settings {
-		if mode, ok := b.exposed[t.pos.File]; ok && (t.name == "secret" || t.name == "pin") {
-			b.fail(Pos{File: t.pos.File, Line: 1, Col: 1}, "chmod 600 "+quoteShell(t.pos.File),
-				"this file holds a secret and others than its owner may access it (mode %#o)", mode.Perm())
+		if src, ok := b.exposed[t.pos.File]; ok && (t.name == "secret" || t.name == "pin") {
+			mode := "600 "
+			if src.Daemons {
+				mode = "640 " // the daemon is to read it still
+			}
+			b.fail(Pos{File: t.pos.File, Line: 1, Col: 1}, "chmod "+mode+quoteShell(t.pos.File),
+				"this file holds a secret and others than its owner may access it (mode %#o)", src.Mode.Perm())
 		}
 	}
 	for _, sub := range s.sections {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"io/fs"
 	"strings"
 )
 
@@ -89,14 +88,14 @@ const (
 type loader struct {
 	*report
 	include func(from, pattern string) ([]Source, error)
-	exposed map[string]fs.FileMode // the files that others than their owner may access
+	exposed map[string]Source // the files that others than their owner may access
 }
 
 // read parses one file and adds what it says to s.
 func (l *loader) read(src Source, s *section, depth int) {
 	l.files = append(l.files, src.Name)
-	if src.Mode.Perm()&0o077 != 0 {
-		l.exposed[src.Name] = src.Mode
+	if others := src.Mode.Perm() & 0o077; others != 0 && !(src.Daemons && others == 0o040) {
+		l.exposed[src.Name] = Source{Mode: src.Mode, Daemons: src.Daemons}
 	}
 	l.add(s, parse(src.Name, string(src.Text), l.report), depth)
 }

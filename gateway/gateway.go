@@ -90,9 +90,13 @@ const NoCipher = "this build is for measurements only: it sends all traffic in c
 // shutdownGrace is how long peers have to answer our good-bye.
 const shutdownGrace = 3 * time.Second
 
+// ErrRestart is the cause (see context.WithCancelCause) with which to end the context of Run when another run is to follow at
+// once: until then the host stays protected.
+var ErrRestart = errors.New("the gateway is started anew")
+
 // Run opens what was not brought, and forwards until ctx ends or the device is gone. Then it tells the peers good-bye
 // and closes everything, what was brought too. It may be called once. The error is nil if ctx ended it; after any other
-// end the host stays protected, see Host.Release.
+// end, and if the cause is ErrRestart, the host stays protected, see Host.Release.
 func (g *Gateway) Run(ctx context.Context) (err error) {
 	if g.started.Swap(true) {
 		return errors.New("a gateway runs only once")
@@ -106,11 +110,12 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 	mtu := deviceMTU(g.cfg.Connections)
 	edges, server, err := g.open(mtu)
 	if err != nil {
-		return errors.Join(err, guard.end(err))
+		return errors.Join(err, guard.end(err, false))
 	}
 	defer edges.close()
 	defer server.close()
-	defer func() { err = errors.Join(err, guard.end(err)) }() // while the control socket keeps other gateways off
+	restart := func() bool { return errors.Is(context.Cause(ctx), ErrRestart) }
+	defer func() { err = errors.Join(err, guard.end(err, restart())) }() // while the control socket keeps other gateways off
 	defer g.remember()()
 	c := newControl(g, edges, guard, mtu)
 	c.server = server
@@ -141,10 +146,10 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 // The server is nil if there is none.
 func (g *Gateway) open(mtu int) (*edges, *server, error) {
 	edges, err := g.options.open(mtu)
-	if err != nil || g.options.control == "" {
+	if err != nil || g.options.control == "" && g.options.listeners == nil {
 		return edges, nil, err
 	}
-	server, err := openServer(g, append([]string{g.options.control}, g.options.vici...)...)
+	server, err := openServer(g)
 	if err != nil {
 		edges.close()
 		return nil, nil, err

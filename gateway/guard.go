@@ -81,14 +81,15 @@ func (g *guard) report(err error) {
 	g.failure = failure
 }
 
-// end leaves the host. After a failure it stays protected: nobody has asked for the traffic to leave in clear.
-func (g *guard) end(failure error) error {
+// end leaves the host. After a failure, and before another run, it stays protected: nobody has asked for the traffic to leave in
+// clear.
+func (g *guard) end(failure error, restart bool) error {
 	switch {
 	case g.host == nil:
 		return nil
-	case failure == nil:
+	case failure == nil && !restart:
 		return g.host.Close()
-	case g.began:
+	case failure != nil && g.began:
 		g.log.Warn("the gateway has failed; the traffic of its policies stays kept from leaving this host until the gateway runs again")
 	}
 	return g.host.Release()

@@ -151,6 +151,14 @@ func TestHostIsMended(t *testing.T) {
 		}
 
 		host = &fakeHost{local: addrA, mtu: 1500}
+		s = start(t, network, addrA, confA, WithHost(host))
+		synctest.Wait()
+		s.stopFor(ErrRestart)
+		if err := <-s.done; err != nil || host.closed || !host.released {
+			t.Errorf("after the end for a restart: %v, %+v", err, host)
+		}
+
+		host = &fakeHost{local: addrA, mtu: 1500}
 		text.Reset()
 		s = start(t, network, addrA, confA, WithHost(host), WithTUN(brokenQueue{}), WithLogger(slog.New(slog.NewTextHandler(&text, nil))))
 		if err := <-s.done; err == nil || host.closed || !host.released {

@@ -134,7 +134,9 @@ type site struct {
 	g     *Gateway
 	queue *tuntest.Queue
 	stop  context.CancelFunc
-	done  chan error
+	// stopFor ends it for a reason.
+	stopFor context.CancelCauseFunc
+	done    chan error
 
 	mu     sync.Mutex
 	events []ike.Event
@@ -166,8 +168,8 @@ func start(t *testing.T, net *udptest.Network, addr netip.Addr, conf string, opt
 	if s.g, err = New(parse(t, conf), opts...); err != nil {
 		t.Fatal(err)
 	}
-	var ctx context.Context
-	ctx, s.stop = context.WithCancel(context.Background())
+	ctx, stop := context.WithCancelCause(context.Background())
+	s.stopFor, s.stop = stop, func() { stop(nil) } // which the test keeps to its end, without the site
 	go func() { s.done <- s.g.Run(ctx) }()
 	t.Cleanup(s.stop)
 	return s

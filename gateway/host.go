@@ -32,7 +32,7 @@ type Host interface {
 	Watch(ctx context.Context, changed func())
 	// Close takes back all of it.
 	Close() error
-	// Release is called instead of Close when the gateway has failed. The machine stays protected: the traffic of the
+	// Release is called instead of Close when the gateway has failed, or is started anew. The machine stays protected: the traffic of the
 	// policies goes nowhere until the next run takes over.
 	Release() error
 }

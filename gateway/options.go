@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"strings"
 	"time"
@@ -36,6 +37,7 @@ type options struct {
 	ready        func()
 	control      string
 	vici         []string
+	listeners    []*net.UnixListener
 	reload       func(context.Context) (Reloaded, error)
 	// uptime is the time since some moment, which goes on while the host is suspended.
 	uptime func() time.Duration
@@ -124,6 +126,12 @@ func WithControl(path string) Option { return func(o *options) { o.control = pat
 
 // WithVICI serves the same protocol, together with WithControl, on further Unix sockets: where tools made for charon look for one.
 func WithVICI(paths ...string) Option { return func(o *options) { o.vici = append(o.vici, paths...) } }
+
+// WithControlListeners serves the same protocol on sockets that are brought; the gateway closes them in the end. Who may use them is the
+// affair of who made them. A socket of WithControl or WithVICI that is among them is not made.
+func WithControlListeners(l ...*net.UnixListener) Option {
+	return func(o *options) { o.listeners = append(o.listeners, l...) }
+}
 
 // WithState names the directory in which the gateway keeps what outlives it: a secret by which peers notice at once that it crashed
 // and is back (RFC 6290), and which peer had which address of a pool, for when it comes back. It must be this gateway's alone, on this machine alone, and is made if it does not exist. Without it

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -45,10 +46,14 @@ func listenControl(path string) (*net.UnixListener, error) {
 	return l.(*net.UnixListener), nil
 }
 
-// openServer opens the control sockets.
-func openServer(g *Gateway, paths ...string) (*server, error) {
+// openServer opens the control sockets, but for those that were brought.
+func openServer(g *Gateway) (*server, error) {
 	s := newServer(g)
-	for _, path := range paths {
+	s.listeners = slices.Clone(g.options.listeners)
+	for _, path := range append([]string{g.options.control}, g.options.vici...) {
+		if path == "" || slices.ContainsFunc(s.listeners, func(l *net.UnixListener) bool { return l.Addr().String() == path }) {
+			continue
+		}
 		l, err := listenControl(path)
 		if err != nil {
 			s.close()

@@ -40,7 +40,9 @@ func newRun() *cobra.Command {
 		Long: `Run the gateway until SIGTERM or SIGINT. Then every peer is told, and device and routes are removed; a second signal ends
 the process at once. SIGHUP has it load its configuration again, as "culvert reload" does. The daemon needs CAP_NET_ADMIN, CAP_NET_BIND_SERVICE for the UDP ports 500 and 4500, and /dev/net/tun.
 
-Under systemd it says when it is ready (Type=notify) and serves the watchdog.`,
+SIGUSR1 ends it as SIGTERM does, but traffic of its policies stays refused until it is started again.
+
+Under systemd it says when it is ready (Type=notify), serves the watchdog, and takes the control sockets that it is passed.`,
 		Example: `  culvert run
   culvert run --config office.conf --log-level debug`,
 		Args: arguments(0, 0, ""),
@@ -69,6 +71,9 @@ func runDaemon(flags runFlags, stderr io.Writer) error {
 	log, err := flags.log.logger(stderr)
 	if err != nil {
 		return err
+	}
+	if err := forbidDumps(); err != nil {
+		log.Warn("a crash may write the memory of the daemon, keys and secrets, to disk", "error", err)
 	}
 	conf, warnings, err := config.Load(flags.config)
 	for _, w := range warnings {
@@ -130,7 +135,11 @@ func (f *runFlags) options(log *slog.Logger) (list []gateway.Option, closeAll fu
 	if err != nil {
 		return nil, closeAll, fmt.Errorf("--no-offload: %w", err)
 	}
-	list = []gateway.Option{gateway.WithLogger(log), gateway.WithDevice(f.device, 1), gateway.WithControl(f.control), gateway.WithVICI(f.vici...), gateway.WithState(f.state), gateway.WithoutOffload(off)}
+	sockets, err := passedSockets()
+	if err != nil {
+		return nil, closeAll, err
+	}
+	list = []gateway.Option{gateway.WithLogger(log), gateway.WithDevice(f.device, 1), gateway.WithControl(f.control), gateway.WithVICI(f.vici...), gateway.WithControlListeners(sockets...), gateway.WithState(f.state), gateway.WithoutOffload(off)}
 	if f.portable {
 		list = append(list, gateway.WithPortableTUN())
 	}

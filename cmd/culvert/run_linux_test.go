@@ -36,15 +36,32 @@ func newServiceManager(t *testing.T) *serviceManager {
 // await waits until the daemon reports a state.
 func (m *serviceManager) await(state string) {
 	m.t.Helper()
+	if !m.hears(nil, state) {
+		m.t.Fatalf("the daemon does not report %s", state)
+	}
+}
+
+// hears waits until the daemon reports a state, or has ended without.
+func (m *serviceManager) hears(ended <-chan struct{}, state string) bool {
+	m.t.Helper()
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		select {
+		case <-ended:
+			_ = m.conn.SetReadDeadline(time.Unix(1, 0))
+		case <-over:
+		}
+	}()
 	lab.Must(m.t, m.conn.SetReadDeadline(time.Now().Add(30*time.Second)))
 	buf := make([]byte, 1024)
 	for {
 		n, err := m.conn.Read(buf)
 		if err != nil {
-			m.t.Fatalf("the daemon does not report %s: %v", state, err)
+			return false
 		}
 		if slices.Contains(strings.Split(string(buf[:n]), "\n"), state) {
-			return
+			return true
 		}
 	}
 }

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
@@ -22,6 +25,22 @@ func tellReloading(log *slog.Logger) {
 }
 
 func tellReady(log *slog.Logger) { tell(log, daemon.SdNotifyReady) }
+
+// passedSockets are the control sockets that the service manager has made (sd_listen_fds(3)).
+func passedSockets() (sockets []*net.UnixListener, err error) {
+	passed, err := activation.Listeners()
+	if err != nil {
+		return nil, fmt.Errorf("the sockets of the service manager: %w", err)
+	}
+	for i, l := range passed {
+		socket, ok := l.(*net.UnixListener)
+		if !ok {
+			return nil, fmt.Errorf("socket %d of the service manager cannot be used: Culvert takes Unix stream sockets, for control", i+1)
+		}
+		sockets = append(sockets, socket)
+	}
+	return sockets, nil
+}
 
 // watchdog tells the service manager, twice as often as it wants, that the daemon is alive, until ctx ends. alive returns
 // when the daemon has answered; one that never does is restarted.
