@@ -50,6 +50,7 @@ type control struct {
 	news      []ike.Event // of the current input, for the watches
 	watches   map[*watch]bool
 	began     time.Time
+	sources   *sources // of the configuration
 	shunts    []config.Shunt
 	noOffload offload.Set  // of the configuration at the start
 	changes   []ike.Change // of the last reload
@@ -75,6 +76,7 @@ func newControl(g *Gateway, e *edges, h *guard, mtu int) *control {
 		watches:   make(map[*watch]bool),
 		began:     now,
 		noOffload: g.cfg.NoOffload,
+		sources:   &sources{file: g.cfg},
 	}
 	c.inner = newInner(g.options.host)
 	c.leases = openLeases(g.cfg.Pools, g.options.state, g.options.log)

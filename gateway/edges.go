@@ -136,14 +136,25 @@ func (e *edges) close() {
 const minDeviceMTU = 1280
 
 // deviceMTU is the longest packet that every configured child can carry over a path of 1500 bytes, whatever the peer
-// chooses and whichever IP version the path has. For narrower paths packets are judged one by one.
+// chooses and whichever IP version the path has. For narrower paths packets are judged one by one. Where no connection is
+// configured some may be loaded later: room is left for the default proposals.
 func deviceMTU(conns []*ike.Connection) int {
 	mtu := defaultMTU - ip6Header - udpHeader
-	for _, conn := range conns {
-		for _, child := range conn.Children {
-			for _, p := range child.Proposals {
+	known := make(map[string]bool) // thousands of children have few proposals
+	allow := func(proposals []suite.Proposal) {
+		for _, p := range proposals {
+			if text := p.String(); !known[text] {
+				known[text] = true
 				mtu = min(mtu, innerMTU(p, defaultMTU-ip6Header-udpHeader))
 			}
+		}
+	}
+	if len(conns) == 0 {
+		allow(suite.Default(suite.ESP))
+	}
+	for _, conn := range conns {
+		for _, child := range conn.Children {
+			allow(child.Proposals)
 		}
 	}
 	return max(mtu, minDeviceMTU)

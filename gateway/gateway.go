@@ -24,7 +24,6 @@ import (
 
 	"github.com/culvert-vpn/culvert/config"
 	"github.com/culvert-vpn/culvert/ike"
-	"github.com/culvert-vpn/culvert/psk"
 )
 
 // Gateway is a gateway that runs once. Its methods may be called by any goroutine.
@@ -53,9 +52,7 @@ func New(cfg config.Config, opts ...Option) (*Gateway, error) {
 	for _, o := range opts {
 		o(&g.options)
 	}
-	if g.cfg.Secrets == nil {
-		g.cfg.Secrets = psk.NewStore()
-	}
+	g.cfg.Secrets = orEmpty(g.cfg.Secrets)
 	if err := unambiguous(cfg.Connections); err != nil {
 		return nil, err
 	}
@@ -118,6 +115,7 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, guard.end(err, restart())) }() // while the control socket keeps other gateways off
 	defer g.remember()()
 	c := newControl(g, edges, guard, mtu)
+	defer func() { c.sources.wipe() }()
 	c.server = server
 	if err := guard.setup(edges.name, mtu); err != nil {
 		return err

@@ -184,9 +184,10 @@ func writeLeases(path string, s pool.Snapshot) (err error) {
 
 // PoolStatus is a pool and what is lent of it.
 type PoolStatus struct {
-	Name  string `json:"name"`
-	First string `json:"first"`
-	Last  string `json:"last"`
+	Name   string `json:"name"`
+	Source string `json:"source"` // as of a connection
+	First  string `json:"first"`
+	Last   string `json:"last"`
 	// Size is the number of addresses; of more than 2^64-1 that.
 	Size    uint64 `json:"size"`
 	Online  int    `json:"online"`

@@ -8,7 +8,6 @@ import (
 
 	"github.com/culvert-vpn/culvert/config"
 	"github.com/culvert-vpn/culvert/ike"
-	"github.com/culvert-vpn/culvert/psk"
 )
 
 // Reloaded is what a new configuration has come to, fit for JSON.
@@ -35,20 +34,26 @@ type ChangeInfo struct {
 // on when Reload has returned. An error leaves everything as it was.
 //
 // The gateway takes the connections of cfg, and borrows the secrets until the next Reload. It does not use the former secrets any
-// more, so that their owner can wipe them. Before Run, Reload waits until the gateway runs.
+// more, so that their owner can wipe them. What was loaded over vici stays beside it; it is an error if both have something of one
+// name. Before Run, Reload waits until the gateway runs.
 func (g *Gateway) Reload(ctx context.Context, cfg config.Config) (Reloaded, error) {
-	if cfg.Secrets == nil {
-		cfg.Secrets = psk.NewStore()
-	}
+	cfg.Secrets = orEmpty(cfg.Secrets)
 	if err := unambiguous(cfg.Connections); err != nil {
 		return Reloaded{}, err
 	}
 	var result Reloaded
 	var refused error
 	err := g.do(ctx, func(c *control) {
-		if result, refused = c.reload(cfg); refused == nil {
-			g.cfg = cfg
-			g.cfg.Connections = c.configured()
+		var next *sources
+		if next, refused = c.sources.withFile(cfg); refused != nil {
+			return
+		}
+		merged := next.merged()
+		if result, refused = c.reload(merged, false); refused == nil {
+			g.cfg, g.cfg.Connections, c.sources = merged, c.configured(), next
+			result.Changes = slices.DeleteFunc(result.Changes, func(i ChangeInfo) bool {
+				return i.Kind == ike.Unchanged.String() && next.conn(i.Conn) >= 0
+			})
 		}
 	})
 	if err == nil {
@@ -57,13 +62,13 @@ func (g *Gateway) Reload(ctx context.Context, cfg config.Config) (Reloaded, erro
 	return result, err
 }
 
-// reload puts another configuration into effect.
-func (c *control) reload(cfg config.Config) (Reloaded, error) {
+// reload puts another configuration into effect. spare: nothing that is up is set up anew because its secret is gone.
+func (c *control) reload(cfg config.Config, spare bool) (Reloaded, error) {
 	mtu := deviceMTU(cfg.Connections)
 	former := c.shunts
 	c.changes, c.shunts = nil, cfg.Shunts
 	c.leases.Configure(ranges(cfg.Pools))
-	c.handle(ike.Reconfigure{Secrets: cfg.Secrets, Connections: cfg.Connections, Retransmit: cfg.Retransmit})
+	c.handle(ike.Reconfigure{Secrets: cfg.Secrets, Connections: cfg.Connections, Retransmit: cfg.Retransmit, Spare: spare})
 	if c.changes == nil {
 		return Reloaded{}, ErrStopped // the endpoint says good-bye already
 	}

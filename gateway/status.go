@@ -32,6 +32,8 @@ type Status struct {
 	Shunts []ShuntStatus `json:"shunts,omitempty"`
 	// Pools lend addresses to peers.
 	Pools []PoolStatus `json:"pools,omitempty"`
+	// Secrets are the pre-shared keys that there are.
+	Secrets []SecretStatus `json:"secrets,omitempty"`
 	// Strangers are the IKE SAs of peers that are not known yet.
 	Strangers []IKEStatus `json:"strangers,omitempty"`
 	// Refused are the last failures with peers that belong to no connection, the latest last.
@@ -50,6 +52,8 @@ type Status struct {
 // ConnectionStatus is a configured connection.
 type ConnectionStatus struct {
 	Name string `json:"name"`
+	// Source is where it comes from: "file", "vici", or "program" if a program made the gateway without a file.
+	Source string `json:"source"`
 	// Up: an IKE SA is established.
 	Up       bool        `json:"up"`
 	Peer     string      `json:"peer,omitempty"` // whom we call
@@ -63,9 +67,17 @@ type ConnectionStatus struct {
 	LastFailure *Failure `json:"last_failure,omitempty"`
 }
 
+// SecretStatus says that there is a secret, and whose it is.
+type SecretStatus struct {
+	Name   string   `json:"name"`
+	Owners []string `json:"owners"` // none: anybody
+	Source string   `json:"source"` // as of a connection
+}
+
 // ShuntStatus is a policy without a tunnel.
 type ShuntStatus struct {
 	Connection string   `json:"connection"`
+	Source     string   `json:"source"` // as of a connection
 	Name       string   `json:"name"`
 	Mode       string   `json:"mode"` // "pass" or "drop"
 	Local      []string `json:"local"`
@@ -176,6 +188,7 @@ func (g *Gateway) Status() Status {
 	for _, conn := range g.cfg.Connections {
 		s.Connections = append(s.Connections, configured(conn))
 	}
+	(&sources{file: g.cfg}).sign(&s)
 	return s
 }
 
@@ -212,6 +225,7 @@ func (c *control) status() Status {
 		s.Shunts = append(s.Shunts, shunt.status())
 	}
 	s.Pools = c.leases.status()
+	c.sources.sign(&s)
 	for _, sa := range c.endpoint.Snapshot() {
 		status := c.ikeStatus(sa)
 		if i, ok := index[sa.Conn]; ok {

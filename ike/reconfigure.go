@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/culvert-vpn/culvert/ident"
+	"github.com/culvert-vpn/culvert/psk"
 	"github.com/culvert-vpn/culvert/ts"
 )
 
@@ -20,6 +21,7 @@ func (e *Endpoint) reconfigure(r Reconfigure) {
 	if e.shutting {
 		return
 	}
+	known := e.cfg.Secrets
 	e.cfg.Secrets, e.cfg.Retransmit = r.Secrets, r.Retransmit.orDefault()
 	former, left := e.keepers, make(map[string]*keeper)
 	for _, k := range former {
@@ -58,6 +60,7 @@ func (e *Endpoint) reconfigure(r Reconfigure) {
 	}
 	e.nameKeepers()
 	for _, k := range e.keepers {
+		k.tryNewSecret(known)
 		k.changed()
 	}
 	e.emit(Reconfigured{Connections: slices.Clone(e.cfg.Connections), Changes: changes})
@@ -152,6 +155,20 @@ func (k *keeper) knowsSecrets(spare bool) bool {
 		}
 	}
 	return all
+}
+
+// tryNewSecret ends the wait for the next attempt if there is a secret that was not there at the last one.
+func (k *keeper) tryNewSecret(former *psk.Store) {
+	if k.attempts == 0 {
+		return
+	}
+	remote, _ := k.conn.RemoteID.ID()
+	for _, secret := range k.end.cfg.Secrets.Lookup(k.conn.LocalID, remote) {
+		if _, known := former.Find(secret, k.conn.LocalID, remote); !known {
+			k.attempts, k.notYet = 0, zeroTime
+			return
+		}
+	}
 }
 
 // apply does what a change of the connection's keys asks for.

@@ -73,6 +73,18 @@ func changeText(c gateway.ChangeInfo) string {
 	return text
 }
 
+// loadFile reads the configuration; without a file there is none.
+func loadFile(path string) (*config.Config, []config.Warning, error) {
+	if path != "" {
+		return config.Load(path)
+	}
+	conf, warnings, err := config.Parse("", nil, config.Options{})
+	if err == nil {
+		conf.Files = nil
+	}
+	return conf, warnings, err
+}
+
 // reloader loads the configuration of a running daemon again.
 type reloader struct {
 	path    string
@@ -114,7 +126,7 @@ func (r *reloader) reload(ctx context.Context) (gateway.Reloaded, error) {
 }
 
 func (r *reloader) load(ctx context.Context) (gateway.Reloaded, error) {
-	conf, warnings, err := config.Load(r.path)
+	conf, warnings, err := loadFile(r.path)
 	if err != nil {
 		return gateway.Reloaded{}, err
 	}

@@ -49,7 +49,7 @@ Under systemd it says when it is ready (Type=notify), serves the watchdog, and t
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDaemon(flags, cmd.ErrOrStderr()) },
 	}
 	set := cmd.Flags()
-	set.StringVar(&flags.config, "config", defaultConfig, "configuration `file`")
+	set.StringVar(&flags.config, "config", defaultConfig, "configuration `file`; empty for none, when all is loaded over vici")
 	set.StringVar(&flags.control, "control", gateway.DefaultControl, "Unix `socket` on which to take orders")
 	set.StringSliceVar(&flags.vici, "vici", nil, "more `sockets` for the same, as /run/charon.vici, where tools made for strongSwan look for its daemon")
 	set.StringVar(&flags.state, "state", defaultState, "`directory` for what outlives the daemon; empty for none")
@@ -75,7 +75,7 @@ func runDaemon(flags runFlags, stderr io.Writer) error {
 	if err := forbidDumps(); err != nil {
 		log.Warn("a crash may write the memory of the daemon, keys and secrets, to disk", "error", err)
 	}
-	conf, warnings, err := config.Load(flags.config)
+	conf, warnings, err := loadFile(flags.config)
 	for _, w := range warnings {
 		log.Warn(w.Msg, "at", w.Pos.String(), "hint", w.Hint)
 	}

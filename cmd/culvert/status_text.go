@@ -128,6 +128,9 @@ func (t *statusText) connection(c *gateway.ConnectionStatus) {
 	if c.Up {
 		state = "UP"
 	}
+	if c.Source == "vici" {
+		state += ", loaded over vici"
+	}
 	fmt.Fprintf(t.w, "%s\t%s\n", c.Name, state)
 	if len(c.IKE) == 0 {
 		t.row("identities", "%s <-> %s", cmp.Or(c.LocalID, "our address"), c.RemoteID)
@@ -179,6 +182,9 @@ const maxShown = 20
 
 func (t *statusText) pool(p *gateway.PoolStatus) {
 	lines := []string{fmt.Sprintf("%s to %s, %d of %d in use, %d kept for who had them", p.First, p.Last, p.Online, p.Size, p.Offline)}
+	if p.Source == "vici" {
+		lines = append(lines, "loaded over vici")
+	}
 	for i, l := range p.Leases {
 		if i == maxShown {
 			lines = append(lines, fmt.Sprintf("and %d more", len(p.Leases)-maxShown))
