@@ -111,6 +111,11 @@ type ChildStatus struct {
 	// Attempts without success so far, and when the next one is made.
 	Attempts int       `json:"attempts,omitempty"`
 	NextTry  time.Time `json:"next_try,omitzero"`
+	// What all its Child SAs have carried, those that are gone as well.
+	PacketsIn  uint64 `json:"packets_in"`
+	BytesIn    uint64 `json:"bytes_in"`
+	PacketsOut uint64 `json:"packets_out"`
+	BytesOut   uint64 `json:"bytes_out"`
 	// DroppedNoSA counts the packets that were dropped because it was not up.
 	DroppedNoSA uint64 `json:"dropped_no_sa"`
 }
@@ -124,7 +129,10 @@ type IKEStatus struct {
 	SPIr      string `json:"spi_r,omitempty"`
 	Local     string `json:"local"`
 	Remote    string `json:"remote"`
-	NAT       string `json:"nat"`
+	// NAT says in words where a NAT was found; NATHere is one in front of us, NATThere one in front of the peer.
+	NAT      string `json:"nat"`
+	NATHere  bool   `json:"nat_here"`
+	NATThere bool   `json:"nat_there"`
 	// MOBIKE: the addresses may change without a new IKE SA. PeerAddresses are those of the peer besides Remote, as it told.
 	MOBIKE        bool     `json:"mobike"`
 	PeerAddresses []string `json:"peer_addresses,omitempty"`
@@ -235,12 +243,16 @@ func (c *control) status() Status {
 			s.Strangers = append(s.Strangers, status)
 		}
 	}
-	wishes := c.endpoint.Wishes()
+	wishes := make(map[[2]string]ike.Wish)
+	for _, w := range c.endpoint.Wishes() {
+		wishes[[2]string{w.Conn, w.Child}] = w
+	}
 	for _, k := range c.policies.children {
 		child := s.Connections[index[k.conn.Name]].child(k.cfg.Name)
 		child.Up, child.DroppedNoSA = c.policies.up(k), k.noSA.Load()
-		if i := slices.IndexFunc(wishes, func(w ike.Wish) bool { return w.Conn == k.conn.Name && w.Child == k.cfg.Name }); i >= 0 {
-			w := wishes[i]
+		carried := k.account.total()
+		child.PacketsIn, child.BytesIn, child.PacketsOut, child.BytesOut = carried.PacketsIn, carried.BytesIn, carried.PacketsOut, carried.BytesOut
+		if w, ok := wishes[[2]string{k.conn.Name, k.cfg.Name}]; ok {
 			child.Wanted, child.Held, child.Attempts, child.NextTry = w.Wanted, w.Held, w.Attempts, c.clock.wall(w.NotYet)
 		}
 	}
@@ -260,7 +272,7 @@ func (s *ConnectionStatus) child(name string) *ChildStatus {
 func (c *control) ikeStatus(sa ike.SAInfo) IKEStatus {
 	s := IKEStatus{
 		State: sa.State, Up: sa.Current, Initiator: sa.Initiator, SPIi: ikeSPI(sa.SPIi), SPIr: ikeSPI(sa.SPIr),
-		Local: sa.Path.Local.String(), Remote: sa.Path.Remote.String(), NAT: sa.NAT.String(), MOBIKE: sa.MOBIKE,
+		Local: sa.Path.Local.String(), Remote: sa.Path.Remote.String(), NAT: sa.NAT.String(), NATHere: sa.NAT.LocalNAT, NATThere: sa.NAT.RemoteNAT, MOBIKE: sa.MOBIKE,
 		LocalID: idText(sa.LocalID), RemoteID: idText(sa.RemoteID), Secret: sa.Secret,
 		LocalVIPs: texts(sa.Assigned), RemoteVIPs: texts(sa.Lent),
 		Proposal: sa.Proposal.String(), Established: c.clock.wall(sa.Established), RekeyAt: c.clock.wall(sa.RekeyAt),

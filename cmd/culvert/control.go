@@ -56,12 +56,7 @@ func newOrder(verb, done string, cmd *cobra.Command) *cobra.Command {
 	var o order
 	cmd.Use = verb + " NAME"
 	cmd.Args = arguments(1, 1, "the NAME of a connection")
-	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		if len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		return connectionNames(o.control), cobra.ShellCompDirectiveNoFileComp
-	}
+	cmd.ValidArgsFunction = completeConnection(&o.control)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return o.send(verb, args[0], done, cmd.OutOrStdout())
 	}
@@ -73,6 +68,16 @@ func newOrder(verb, done string, cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().DurationVar(&o.timeout, "timeout", gateway.DefaultTimeout, "how long to wait, as 10s or 2m")
 	controlFlag(cmd, &o.control)
 	return cmd
+}
+
+// completeConnection offers the names of connections for the one argument of a command.
+func completeConnection(socket *string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return connectionNames(*socket), cobra.ShellCompDirectiveNoFileComp
+	}
 }
 
 func controlFlag(cmd *cobra.Command, socket *string) {

@@ -32,7 +32,7 @@ func TestExitCodes(t *testing.T) {
 		{"up one two", exitUsage, `but "two" was given as well`},
 		{"up one --timeout 1h", exitUsage, "at most 10m"},
 		{"down one --timeout 0s", exitUsage, "more than 0"},
-		{"status now", exitUsage, `takes no arguments, but "now" was given`},
+		{"status now then", exitUsage, `takes only the NAME of a connection, but "then" was given as well`},
 		{"run --nonsense", exitUsage, "unknown flag: --nonsense"},
 		{"run --log-format xml", exitUsage, "it must be text, json or auto"},
 		{"run --log-level loud", exitUsage, "it must be debug, info, warn or error"},

@@ -19,14 +19,29 @@ type statusText struct {
 	now time.Time
 }
 
-// writeStatus writes a table. Each connection is a block of rows with a name each, one row per child below.
-func writeStatus(w io.Writer, s *gateway.Status) error {
+// parts are those of a Status that are written.
+type parts struct{ gateway, details bool }
+
+// writeStatus writes what the table leaves open. Each connection is a block of rows with a name each, one row per child below;
+// without details it is only said why those failed that are down.
+func writeStatus(w io.Writer, s *gateway.Status, p parts) error {
 	t := statusText{tabwriter.NewWriter(w, 0, 8, 2, ' ', 0), s.Time}
-	t.gateway(s)
 	for i := range s.Connections {
-		fmt.Fprintln(t.w)
-		t.connection(&s.Connections[i])
+		c := &s.Connections[i]
+		switch {
+		case p.details:
+			fmt.Fprintln(t.w)
+			t.connection(c)
+		case c.LastFailure != nil && !c.Up:
+			fmt.Fprintf(t.w, "\n%s\n", c.Name)
+			t.failure("FAILURE", *c.LastFailure)
+		}
 	}
+	if !p.gateway {
+		return t.w.Flush()
+	}
+	fmt.Fprintln(t.w)
+	t.gateway(s)
 	for i := range s.Strangers {
 		fmt.Fprintln(t.w, "\nnot known yet")
 		t.ikeSA(&s.Strangers[i])
@@ -137,6 +152,10 @@ func (t *statusText) connection(c *gateway.ConnectionStatus) {
 		t.row("calls", "%s", cmp.Or(c.Peer, "nobody, waits for the peer"))
 	}
 	for i := range c.IKE {
+		if i == maxShown {
+			t.row("IKE SA", "and %d more", len(c.IKE)-maxShown)
+			break
+		}
 		t.ikeSA(&c.IKE[i])
 	}
 	if c.Assigned != nil {
@@ -177,7 +196,7 @@ func (t *statusText) assigned(a *gateway.AssignedStatus) {
 	}
 }
 
-// maxShown is how many leases of a pool are listed for people; --json has all.
+// maxShown is how many leases of a pool and peers of a connection are listed for people; --json has all.
 const maxShown = 20
 
 func (t *statusText) pool(p *gateway.PoolStatus) {
@@ -293,7 +312,7 @@ func (t *statusText) child(conn *gateway.ConnectionStatus, c *gateway.ChildStatu
 		state = "being set up"
 	}
 	lines := []string{state + ", " + strings.Join(c.Local, ", ") + " <-> " + strings.Join(c.Remote, ", ")}
-	for _, sa := range conn.IKE {
+	for _, sa := range conn.IKE[:min(len(conn.IKE), maxShown)] {
 		for _, child := range sa.Children {
 			if child.Name == c.Name {
 				lines = append(lines, t.childSA(&child)...)

@@ -26,7 +26,7 @@ func TestStatusText(t *testing.T) {
 				Name: "office", Up: true, Peer: "203.0.113.1", LocalID: "@foo", RemoteID: "203.0.113.1",
 				IKE: []gateway.IKEStatus{{
 					State: "established", Up: true, Initiator: true, SPIi: "0011223344556677", SPIr: "8899aabbccddeeff",
-					Local: "172.16.0.1:4500", Remote: "203.0.113.1:4500", NAT: "we are behind a NAT", MOBIKE: true, PeerAddresses: []string{"203.0.113.2"}, RedirectedBy: "203.0.113.9",
+					Local: "172.16.0.1:4500", Remote: "203.0.113.1:4500", NAT: "we are behind a NAT", NATHere: true, MOBIKE: true, PeerAddresses: []string{"203.0.113.2"}, RedirectedBy: "203.0.113.9",
 					LocalID: "@foo", RemoteID: "203.0.113.1", Secret: "owner 203.0.113.1 matches the peer exactly",
 					Proposal: "aes256gcm16-prfsha256-x25519", Established: now.Add(-75 * time.Minute), RekeyAt: now.Add(2*time.Hour + 10*time.Second),
 					Children: []gateway.ChildSAStatus{{
@@ -37,7 +37,7 @@ func TestStatusText(t *testing.T) {
 					}},
 				}},
 				Children: []gateway.ChildStatus{
-					{Name: "net", Up: true, Wanted: true, Local: []string{"10.104.0.0/24"}, Remote: []string{"10.103.0.0/24"}},
+					{Name: "net", Up: true, Wanted: true, BytesIn: 20_000_000, PacketsIn: 20000, BytesOut: 999, PacketsOut: 7, Local: []string{"10.104.0.0/24"}, Remote: []string{"10.103.0.0/24"}},
 					{Name: "backup", Held: true, Local: []string{"10.104.0.0/24"}, Remote: []string{"10.9.0.0/16", "10.10.0.0/16"}},
 				},
 				LastFailure: &gateway.Failure{Time: now.Add(-76 * time.Minute), Kind: "failed", Text: "the peer does not answer any more"},
@@ -64,11 +64,13 @@ func TestStatusText(t *testing.T) {
 			Text: "no connection is configured for this pair of addresses", Remedy: "compare local_addrs and remote_addrs with the addresses of the request",
 		}},
 	}
-	var out bytes.Buffer
-	if err := writeStatus(&out, &status); err != nil {
-		t.Fatal(err)
+	for name, f := range map[string]statusFlags{"status": {}, "status-watch": {watch: true}} {
+		var out bytes.Buffer
+		if err := f.print(&out, &status, nil); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, filepath.Join("testdata", name+".golden"), out.Bytes())
 	}
-	golden(t, filepath.Join("testdata", "status.golden"), out.Bytes())
 }
 
 func TestUnits(t *testing.T) {
