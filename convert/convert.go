@@ -104,6 +104,9 @@ func newDocument() *document {
 }
 
 func (d *document) note(file string, line int, text, why string, args ...any) {
+	if text == "" {
+		text = "a line"
+	}
 	if len(d.notes) < maxNotes {
 		d.notes = append(d.notes, Note{file, line, text, fmt.Sprintf(why, args...)})
 	}

@@ -145,7 +145,7 @@ func (v *vyos) remote(p *node) (addrs, id string) {
 		return "", name
 	case name == "any" || name == "0.0.0.0" || name == "::":
 		return "", id
-	case id == "" && isAddress(name):
+	case id == "":
 		return name, name
 	default:
 		return name, id

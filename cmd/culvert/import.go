@@ -2,10 +2,15 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +25,7 @@ func newImport() *cobra.Command {
 		Args:  arguments(0, 0, ""),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newImportVyOS())
+	cmd.AddCommand(newImportVyOS(), newImportIPsecConf())
 	return cmd
 }
 
@@ -51,6 +56,88 @@ func newImportVyOS() *cobra.Command {
 	}
 	out.flags(cmd)
 	return cmd
+}
+
+func newImportIPsecConf() *cobra.Command {
+	var out output
+	var secrets, here string
+	cmd := &cobra.Command{
+		Use:   "ipsec.conf FILE",
+		Short: "Convert an ipsec.conf and ipsec.secrets of strongSwan or libreswan",
+		Long: `Ipsec.conf converts what strongSwan (before swanctl) and libreswan read, with the files that it includes. Which of left and right
+is this side follows from the addresses of this host, or of --here; otherwise it is left, unless right is %defaultroute.` + importTail,
+		Example: `  culvert import ipsec.conf /etc/ipsec.conf --secrets /etc/ipsec.secrets -o /etc/culvert/conf.d/ipsec.conf
+  culvert import ipsec.conf gw.conf --secrets gw.secrets --here 192.0.2.10 -o new.conf`,
+		Args: arguments(1, 1, "a FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			from := convert.IPsecConfSource{Include: includeFiles}
+			var err error
+			if from.Local, err = ownAddresses(here); err != nil {
+				return err
+			}
+			from.Conf.Name, from.Secrets.Name = args[0], secrets
+			if from.Conf.Text, err = readSource(cmd, args[0]); err != nil {
+				return err
+			}
+			if secrets != "" {
+				if from.Secrets.Text, err = readSource(cmd, secrets); err != nil {
+					return err
+				}
+			}
+			result, err := convert.IPsecConf(from)
+			if secrets == "" && err == nil && result.Connections > 0 {
+				return usage("the connections need their secrets: --secrets /etc/ipsec.secrets")
+			}
+			return out.write(cmd, args[0], result, err)
+		},
+	}
+	cmd.Flags().StringVar(&secrets, "secrets", "", "the ipsec.secrets")
+	cmd.Flags().StringVar(&here, "here", "", "address of the gateway that the files are of (default the addresses of this host)")
+	out.flags(cmd)
+	return cmd
+}
+
+// ownAddresses are the addresses of the gateway whose files are converted.
+func ownAddresses(here string) (list []netip.Addr, err error) {
+	if here != "" {
+		addr, err := netip.ParseAddr(here)
+		if err != nil {
+			return nil, usage("--here %s: it is not an address", here)
+		}
+		return []netip.Addr{addr}, nil
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			if addr, ok := netip.AddrFromSlice(n.IP); ok {
+				list = append(list, addr.Unmap())
+			}
+		}
+	}
+	return list, nil
+}
+
+// includeFiles reads what an include statement in the file from names.
+func includeFiles(from, pattern string) (sources []convert.Source, err error) {
+	if !filepath.IsAbs(pattern) {
+		pattern = filepath.Join(filepath.Dir(from), pattern)
+	}
+	paths, err := filepath.Glob(pattern)
+	if err == nil && len(paths) == 0 && !strings.ContainsAny(pattern, "*?[") {
+		err = fmt.Errorf("there is no file %q", pattern)
+	}
+	for _, path := range paths {
+		text, rerr := os.ReadFile(path)
+		if rerr != nil {
+			err = cmp.Or(err, rerr)
+			continue
+		}
+		sources = append(sources, convert.Source{Name: path, Text: text})
+	}
+	return sources, err
 }
 
 // maxImport bounds a source in memory; the converters have a tighter bound and say so.

@@ -81,3 +81,36 @@ func TestImportFailures(t *testing.T) {
 		t.Errorf("no file: exit code %d", code)
 	}
 }
+
+func TestImportIPsecConf(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("ipsec.conf", "include conns/*.conf\n")
+	write("ipsec.secrets", "include more.secrets\n")
+	write("more.secrets", "@cloud @office : PSK \"hidden secret of the office\"\n")
+	if err := os.Mkdir("conns", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write("conns/office.conf", "conn office\n\tauthby=secret\n\tleft=192.0.2.10\n\tleftid=@cloud\n\tright=203.0.113.1\n\trightid=@office\n\tauto=start\n\tcompress=yes\n")
+
+	if code, _, stderr := culvert("import", "ipsec.conf", "ipsec.conf"); code != exitUsage || !strings.Contains(stderr, "--secrets") {
+		t.Errorf("without secrets: exit code %d, %s", code, stderr)
+	}
+	code, stdout, stderr := culvert("import", "ipsec.conf", "ipsec.conf", "--secrets", "ipsec.secrets")
+	if code != exitFine || !strings.Contains(stdout, "id = @cloud") || strings.Contains(stderr, "hidden") ||
+		!strings.Contains(stderr, "conns/office.conf:8: compress=yes: packets are not compressed") {
+		t.Errorf("exit code %d\n%s\n%s", code, stdout, stderr)
+	}
+	code, stdout, stderr = culvert("import", "ipsec.conf", "ipsec.conf", "--secrets", "ipsec.secrets", "--here", "203.0.113.1")
+	if code != exitFine || !strings.Contains(stdout, "remote_addrs = 192.0.2.10") {
+		t.Errorf("from the other side: exit code %d\n%s\n%s", code, stdout, stderr)
+	}
+	if code, _, _ = culvert("import", "ipsec.conf", "ipsec.conf", "--here", "office"); code != exitUsage {
+		t.Errorf("--here office: exit code %d", code)
+	}
+}
