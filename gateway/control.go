@@ -47,7 +47,9 @@ type control struct {
 	strangers *connection // stands for all peers that belong to no connection
 	refused   []Failure   // of peers that belong to no connection, the latest last
 	ikeDrops  map[string]uint64
-	news      []ike.Event // of the current input, for the watches
+	counts    messageCounts
+	reqids    map[[2]string]uint64 // by connection and child
+	news      []ike.Event          // of the current input, for the watches
 	watches   map[*watch]bool
 	began     time.Time
 	sources   *sources // of the configuration
@@ -73,6 +75,8 @@ func newControl(g *Gateway, e *edges, h *guard, mtu int) *control {
 		conns:     make(map[string]*connection),
 		strangers: &connection{},
 		ikeDrops:  make(map[string]uint64),
+		counts:    messageCounts{of: make(map[string]*[countKinds]uint64)},
+		reqids:    make(map[[2]string]uint64),
 		watches:   make(map[*watch]bool),
 		began:     now,
 		noOffload: g.cfg.NoOffload,

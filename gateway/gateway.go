@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -152,6 +153,7 @@ func (g *Gateway) open(mtu int) (*edges, *server, error) {
 		edges.close()
 		return nil, nil, err
 	}
+	g.options.log = slog.New(&logTee{Handler: g.options.log.Handler(), server: server})
 	return edges, server, nil
 }
 

@@ -132,8 +132,9 @@ func (c *control) reconfigured(e ike.Reconfigured) {
 		c.policies.assign(name, c.inner.assigned[name].Addrs)
 	}
 	c.configure(e.Connections)
+	c.counts.forget(c.conns)
 	for w := range c.watches {
-		if c.conns[w.conn] == nil {
+		if w.conn != "" && c.conns[w.conn] == nil {
 			w.over <- fmt.Errorf("connection %s is not configured any more", w.conn)
 			delete(c.watches, w)
 		}

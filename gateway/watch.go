@@ -38,6 +38,8 @@ const (
 func (c *control) event(ev ike.Event) {
 	c.log.event(ev)
 	c.count(ev)
+	c.counts.event(ev)
+	c.tell(ev)
 	switch ev.Kind {
 	case ike.Dropped:
 		reason := ev.Text
@@ -79,7 +81,10 @@ func (c *control) connOf(name string) *connection {
 }
 
 // Traced counts a message.
-func (c *control) Traced(m *ike.Message) { c.connOf(m.Conn).tally.message(m) }
+func (c *control) Traced(m *ike.Message) {
+	c.connOf(m.Conn).tally.message(m)
+	c.counts.message(m)
+}
 
 // failed remembers a failure.
 func (c *control) failed(ev ike.Event) {
@@ -99,7 +104,7 @@ func (c *control) failed(ev ike.Event) {
 
 // watch waits for the end of something that was asked for.
 type watch struct {
-	conn string
+	conn string // empty: all of them
 	// judge looks at what has just happened to the connection, and says when it is over and how it ended. It is
 	// called by the control goroutine; once without events, after the order was given.
 	judge  func(c *control, news []ike.Event) (over bool, err error)
@@ -118,7 +123,7 @@ func (c *control) tellWatches() {
 		return
 	}
 	for w := range c.watches {
-		w.tell(c, slices.DeleteFunc(slices.Clone(news), func(ev ike.Event) bool { return ev.Conn != w.conn }))
+		w.tell(c, slices.DeleteFunc(slices.Clone(news), func(ev ike.Event) bool { return w.conn != "" && ev.Conn != w.conn }))
 	}
 }
 

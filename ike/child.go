@@ -21,8 +21,9 @@ const rekeyRetry = 20 * time.Second
 
 // childSA is one Child SA: a pair of ESP SAs.
 type childSA struct {
-	sa  *ikeSA
-	cfg *Child
+	number uint64 // in the order of their making
+	sa     *ikeSA
+	cfg    *Child
 	// in and out are the inbound (ours) and the outbound (the peer's) SPI.
 	in, out       uint32
 	proposal      suite.Proposal
@@ -61,6 +62,8 @@ type childSA struct {
 // newChild enters a Child SA and installs its inbound half; the outbound half follows at once or, with hold, by open. A responder
 // must not send under it before the peer has the answer, so it goes on to use what it takes the place of, if it does.
 func (sa *ikeSA) newChild(c *childSA, k childKeys, initiator, hold bool) {
+	sa.end.madeChildren++
+	c.number = sa.end.madeChildren
 	c.sa, c.born, c.seen = sa, sa.end.now, c.seen || initiator
 	encIn, integIn, encOut, integOut := k.encI, k.integI, k.encR, k.integR
 	if initiator {
@@ -366,7 +369,23 @@ func (sa *ikeSA) childWithOut(spi uint32) *childSA {
 func spiBytes(spi uint32) []byte { return binary.BigEndian.AppendUint32(nil, spi) }
 
 func (c *childSA) event(kind EventKind, text, remedy string) {
-	c.sa.end.emit(c.sa.describe(Event{Kind: kind, Child: c.cfg.Name, SPIIn: c.in, SPIOut: c.out, Text: text, Remedy: remedy}))
+	c.sa.end.emit(c.describe(Event{Kind: kind, Text: text, Remedy: remedy}))
+}
+
+// rekeyed tells that the Child SA has taken the place of another one.
+func (c *childSA) rekeyed(old *childSA) {
+	ev := c.describe(Event{Kind: ChildRekeyed, Text: c.traffic()})
+	was := c.sa.info()
+	was.Children = []ChildInfo{old.info()}
+	ev.Old = &was
+	c.sa.end.emit(ev)
+}
+
+func (c *childSA) describe(ev Event) Event {
+	ev = c.sa.describe(ev)
+	ev.Child, ev.SPIIn, ev.SPIOut = c.cfg.Name, c.in, c.out
+	ev.SA.Children = []ChildInfo{c.info()}
+	return ev
 }
 
 // traffic says in words what the child carries.

@@ -53,7 +53,7 @@ func (sa *ikeSA) answerRekeyChild(c *content, old *childSA) []wire.Payload {
 	if x, ok := find(sa, func(x *childExchange) bool { return x.old == old }); ok {
 		x.theirs = child
 	}
-	child.event(ChildRekeyed, child.traffic(), "")
+	child.rekeyed(old)
 	return payloads
 }
 

@@ -440,7 +440,7 @@ func (x *childExchange) settle(sa *ikeSA, child *childSA, keys childKeys) {
 	}
 	x.old.successor = child
 	sa.newChild(child, keys, true, false)
-	child.event(ChildRekeyed, child.traffic(), "")
+	child.rekeyed(x.old)
 	x.old.closeWith("it was replaced")
 }
 

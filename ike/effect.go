@@ -153,6 +153,10 @@ type Event struct {
 	// SPIIn and SPIOut are the ESP SPIs of a child.
 	SPIIn, SPIOut uint32
 
+	// SA is the IKE SA that the event is about, and of its children the one that it is about; nil if it is about none. Old is what
+	// SA took the place of, after Rekeyed and ChildRekeyed, or what it was before, after PathChanged. Nobody changes them.
+	SA, Old *SAInfo
+
 	// Text says what happened in a sentence, Remedy what to change and where; both may be empty.
 	Text, Remedy string
 	// Diagnosis is the same at length, of a failure whose cause is known. Nobody changes it.

@@ -31,9 +31,10 @@ type Endpoint struct {
 	strays     limiter // apart from the complaints: a stream of ESP must not use up the answers to its sender's requests
 	// strangers counts the bytes of the fragments that those IKE SAs hold.
 	strangers int
-	// order holds the IKE SAs in the order of their making: what walks over all of them must not depend on a map. made counts them.
-	order roster
-	made  uint64
+	// order holds the IKE SAs in the order of their making: what walks over all of them must not depend on a map. made counts them,
+	// madeChildren the Child SAs.
+	order              roster
+	made, madeChildren uint64
 	// peers are those of them whose two ends are known, by these.
 	peers map[ends][]*ikeSA
 	// children are all installed Child SAs by inbound SPI.
@@ -108,6 +109,12 @@ func (e *Endpoint) Handle(now time.Time, in Input) []Effect {
 		e.withKeeper(in.Conn, func(k *keeper) { k.rekey(in.Child) })
 	case Reauth:
 		e.withKeeper(in.Conn, (*keeper).reauthenticate)
+	case TerminateSA:
+		e.terminateSA(in)
+	case Intercept:
+		e.withKeeper(in.Conn, func(k *keeper) { k.trap(in.Child, in.On) })
+	case RekeySA:
+		e.rekeySA(in)
 	case Acquire:
 		e.withKeeper(in.Conn, func(k *keeper) { k.acquire(in.Child, in.Packet) })
 	case Resolved:

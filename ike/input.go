@@ -35,6 +35,26 @@ type Rekey struct{ Conn, Child string }
 // Reauth asks to set the IKE SAs of a connection up anew, with all their children (RFC 7296 2.8.3).
 type Reauth struct{ Conn string }
 
+// TerminateSA asks to close an IKE SA, or one of its Child SAs if Child is not 0, by the numbers of SAInfo and ChildInfo. What only
+// that carried is not brought back before the next Initiate. With Force an IKE SA is gone at once: the peer is told, and its answer
+// not awaited.
+type TerminateSA struct {
+	ID, Child uint64
+	Force     bool
+}
+
+// RekeySA asks for new keys of an IKE SA or of one of its Child SAs, as TerminateSA names them. With Reauth an IKE SA is set up anew.
+type RekeySA struct {
+	ID, Child uint64
+	Reauth    bool
+}
+
+// Intercept has packets bring up a child of a connection that is down, or not any more, whatever its StartAction.
+type Intercept struct {
+	Conn, Child string
+	On          bool
+}
+
 // Resolved answers a Dial: the path to the peer, or why there is none.
 type Resolved struct {
 	Conn string
@@ -142,6 +162,9 @@ func (Initiate) input()    {}
 func (Terminate) input()   {}
 func (Rekey) input()       {}
 func (Reauth) input()      {}
+func (TerminateSA) input() {}
+func (RekeySA) input()     {}
+func (Intercept) input()   {}
 func (Resolved) input()    {}
 func (Acquire) input()     {}
 func (Expiring) input()    {}

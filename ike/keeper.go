@@ -60,8 +60,9 @@ type keptChild struct {
 	cfg *Child
 	// keep it up for ever; bring it up once; held: down by order of the operator.
 	keep, once, held bool
-	// trapped: a packet brings it up, because an action says so.
-	trapped  bool
+	// trapped: a packet brings it up, because an action or the operator says so; untrapped: none does, because the operator says so.
+	trapped, untrapped bool
+
 	attempts int
 	notYet   time.Time
 	// trigger is the packet that asked for it; the zero one has no addresses.
@@ -282,7 +283,7 @@ func (k *keeper) initiate(child string) {
 // acquire brings a child up because a packet asks for it.
 func (k *keeper) acquire(child string, p ts.Packet) {
 	k.named(child, func(c *keptChild) {
-		if c.held || c.cfg.StartAction == None && !c.trapped {
+		if c.held || c.untrapped || c.cfg.StartAction == None && !c.trapped {
 			return
 		}
 		c.trigger = p
@@ -294,6 +295,19 @@ func (k *keeper) acquire(child string, p ts.Packet) {
 			c.keep, c.once = c.cfg.KeepUp(), true
 			k.changed()
 		}
+	})
+}
+
+// isTrapped reports whether a packet brings the child up that is down.
+func (c *keptChild) isTrapped() bool {
+	return !c.held && !c.untrapped && (c.trapped || c.cfg.StartAction == Trap)
+}
+
+// trap has packets bring a child up, or not, by order of the operator.
+func (k *keeper) trap(child string, on bool) {
+	k.named(child, func(c *keptChild) {
+		c.trapped, c.untrapped = on, !on
+		c.held = c.held && !on
 	})
 }
 

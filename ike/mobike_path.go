@@ -194,7 +194,9 @@ func (sa *ikeSA) setTraffic(p natt.Path) {
 	default:
 		text = fmt.Sprintf("we are now at %v, the peer at %v", p.Local, p.Remote)
 	}
-	sa.event(PathChanged, text, "")
+	was := sa.info()
+	was.Path = old
+	sa.became(PathChanged, was, text)
 	sa.eachRelative((*ikeSA).repath)
 }
 
@@ -350,10 +352,10 @@ func (sa *ikeSA) depart(usual natt.Path) {
 	if !usual.Valid() || usual.Local.Addr() == sa.path.Local.Addr() || sa.end.isOurs(sa.path.Local.Addr()) {
 		return
 	}
-	was := sa.path.Local.Addr()
+	was := sa.info()
 	sa.path.Local = usual.Local
 	if sa.conn.RemoteHost == "" {
-		sa.event(PathChanged, fmt.Sprintf("our address %v is gone, we are now at %v", was, usual.Local), "")
+		sa.became(PathChanged, was, fmt.Sprintf("our address %v is gone, we are now at %v", was.Path.Local.Addr(), usual.Local))
 		sa.repath()
 		if !sa.isAsking() {
 			sa.enqueueFirst(&alive{})

@@ -255,7 +255,7 @@ func (sa *ikeSA) succeed(next *ikeSA) {
 	next.renewals, next.anewAt, next.awaited, next.timers[timerGiveUp] = sa.renewals, sa.anewAt, sa.awaited, sa.timers[timerGiveUp]
 	sa.timers = timers{timerRetransmit: sa.timers[timerRetransmit], timerGiveUp: sa.end.now.Add(replacedTime)}
 	next.scheduleLifetime()
-	next.event(Rekeyed, next.proposal.String(), "")
+	next.became(Rekeyed, sa.info(), next.proposal.String())
 	sa.end.touch(sa)
 	sa.end.touch(next)
 	sa.end.keeperOf(sa.conn).changed()

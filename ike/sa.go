@@ -286,8 +286,9 @@ func (sa *ikeSA) follow(p natt.Path) {
 	if !sa.isEstablished() || !natt.MayFollow(sa.path, p, sa.nat) {
 		return
 	}
+	was := sa.info()
 	sa.path = p
-	sa.event(PathChanged, fmt.Sprintf("the peer is now at %v", p.Remote), "")
+	sa.became(PathChanged, was, fmt.Sprintf("the peer is now at %v", p.Remote))
 	sa.repath()
 }
 
@@ -380,7 +381,16 @@ func (sa *ikeSA) tell(kind EventKind, d *explain.Diagnosis) {
 	sa.end.emit(sa.describe(Event{Kind: kind}.because(d)))
 }
 
+// became tells of something by which the IKE SA is other than it was, or took the place of another one.
+func (sa *ikeSA) became(kind EventKind, was SAInfo, text string) {
+	ev := sa.describe(Event{Kind: kind, Text: text})
+	ev.Old = &was
+	sa.end.emit(ev)
+}
+
 func (sa *ikeSA) describe(ev Event) Event {
+	info := sa.info()
+	ev.SA = &info
 	if sa.conn != nil {
 		ev.Conn = sa.conn.Name
 	}

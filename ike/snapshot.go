@@ -13,6 +13,8 @@ import (
 
 // SAInfo describes an IKE SA at one moment. Nothing in it is shared with the endpoint, and nothing in it is secret.
 type SAInfo struct {
+	// ID is its number, from 1 on: no other IKE SA of the endpoint ever has it.
+	ID   uint64
 	Conn string
 	// State in words. Current is true if the IKE SA is up and has no successor.
 	State     string
@@ -36,13 +38,18 @@ type SAInfo struct {
 	Children                                 []ChildInfo
 	// Assigned are our inner addresses, Lent those that the peer has of us.
 	Assigned, Lent []netip.Addr
+	// Asking are the exchanges of ours that wait for their answers, Waiting those that wait for their turn.
+	Asking, Waiting []Task
 }
 
 // ChildInfo describes a Child SA.
 type ChildInfo struct {
+	// ID is its number, from 1 on: no other Child SA of the endpoint ever has it.
+	ID   uint64
 	Name string
-	// State is "up", "replaced", "closing" or "draining".
+	// State is "up", "replaced", "closing" or "draining". Rekeying: we have asked the peer for a successor.
 	State                   string
+	Rekeying                bool
 	In, Out                 uint32
 	Mode                    Mode
 	Proposal                suite.Proposal
@@ -57,36 +64,48 @@ func (e *Endpoint) Snapshot() []SAInfo {
 		if sa.isGone() {
 			continue
 		}
-		info := SAInfo{
-			State: sa.state.String(), Current: sa.isCurrent(), Initiator: sa.initiator, SPIi: sa.spiI, SPIr: sa.spiR,
-			Path: sa.path, NAT: sa.nat, LocalID: sa.localID, RemoteID: sa.remoteID,
-			Proposal: sa.proposal, Established: sa.established, RedirectedBy: sa.origin.detour.by,
-			Assigned: slices.Clone(sa.origin.assigned), Lent: sa.lent(),
-			RekeyAt: sa.timers[timerRekey], ReauthAt: sa.timers[timerReauth], ExpireAt: sa.timers[timerExpire],
-		}
-		if !sa.established.IsZero() {
-			info.Secret = sa.secret.Reason()
-		}
-		if sa.mob != nil {
-			info.MOBIKE, info.PeerAddrs = true, slices.Clone(sa.mob.theirs)
-		}
-		if sa.conn != nil {
-			info.Conn = sa.conn.Name
-		}
-		if sa.successor != nil {
-			info.State = "replaced"
-		} else if sa.outdated && sa.isCurrent() {
-			info.State = "outdated"
-		}
-		if sa.renewing != nil {
-			info.State = "established, being set up anew"
-		}
+		info := sa.info()
 		for _, c := range sa.children {
 			info.Children = append(info.Children, c.info())
 		}
 		list = append(list, info)
 	}
 	return list
+}
+
+// info describes the IKE SA, without its children.
+func (sa *ikeSA) info() SAInfo {
+	info := SAInfo{
+		ID: sa.number, State: sa.state.String(), Current: sa.isCurrent(), Initiator: sa.initiator, SPIi: sa.spiI, SPIr: sa.spiR,
+		Path: sa.path, NAT: sa.nat, LocalID: sa.localID, RemoteID: sa.remoteID,
+		Proposal: sa.proposal, Established: sa.established, RedirectedBy: sa.origin.detour.by,
+		Assigned: slices.Clone(sa.origin.assigned), Lent: sa.lent(),
+		RekeyAt: sa.timers[timerRekey], ReauthAt: sa.timers[timerReauth], ExpireAt: sa.timers[timerExpire],
+	}
+	if !sa.established.IsZero() {
+		info.Secret = sa.secret.Reason()
+	}
+	if sa.mob != nil {
+		info.MOBIKE, info.PeerAddrs = true, slices.Clone(sa.mob.theirs)
+	}
+	if sa.conn != nil {
+		info.Conn = sa.conn.Name
+	}
+	if sa.successor != nil {
+		info.State = "replaced"
+	} else if sa.outdated && sa.isCurrent() {
+		info.State = "outdated"
+	}
+	if sa.renewing != nil {
+		info.State = "established, being set up anew"
+	}
+	for x := range sa.underWay() {
+		info.Asking = append(info.Asking, taskOf(x))
+	}
+	for _, x := range sa.win.queue {
+		info.Waiting = append(info.Waiting, taskOf(x))
+	}
+	return info
 }
 
 func (c *childSA) info() ChildInfo {
@@ -102,7 +121,7 @@ func (c *childSA) info() ChildInfo {
 		state = "outdated"
 	}
 	return ChildInfo{
-		Name: c.cfg.Name, State: state, In: c.in, Out: c.out, Mode: c.mode, Proposal: c.proposal,
+		ID: c.number, Name: c.cfg.Name, State: state, Rekeying: c.isRekeying(), In: c.in, Out: c.out, Mode: c.mode, Proposal: c.proposal,
 		Local: slices.Clone(c.local), Remote: slices.Clone(c.remote),
 		Born: c.born, RekeyAt: c.rekeyAt, ExpireAt: c.expireAt,
 	}
@@ -111,8 +130,8 @@ func (c *childSA) info() ChildInfo {
 // Wish is what a connection's keeper is about.
 type Wish struct {
 	Conn, Child string
-	// Wanted: the child is to be brought up or kept up. Held: it is down by order of the operator.
-	Wanted, Held bool
+	// Wanted: the child is to be brought up or kept up. Held: it is down by order of the operator. Trapped: a packet brings it up.
+	Wanted, Held, Trapped bool
 	// Attempts without success so far, and when the next one is made (zero: at once, or none is needed).
 	Attempts int
 	NotYet   time.Time
@@ -124,10 +143,69 @@ func (e *Endpoint) Wishes() []Wish {
 	for _, k := range e.keepers {
 		for _, c := range k.children {
 			list = append(list, Wish{
-				Conn: k.conn.Name, Child: c.cfg.Name, Wanted: c.keep || c.once, Held: c.held,
+				Conn: k.conn.Name, Child: c.cfg.Name, Wanted: c.keep || c.once, Held: c.held, Trapped: c.isTrapped(),
 				Attempts: max(k.attempts, c.attempts), NotYet: earlier(c.notYet, k.notYet),
 			})
 		}
 	}
 	return list
 }
+
+// Task is what an exchange is for.
+type Task uint8
+
+// The tasks.
+const (
+	TaskOther Task = iota
+	TaskCreateChild
+	TaskRekeyChild
+	TaskDeleteChild
+	TaskRekey
+	TaskDelete
+	TaskProbe
+	TaskMove
+)
+
+// taskOf says what an exchange is for.
+func taskOf(x exchange) Task {
+	switch x := x.(type) {
+	case *childExchange:
+		if x.old != nil {
+			return TaskRekeyChild
+		}
+		return TaskCreateChild
+	case *deleteChildren:
+		return TaskDeleteChild
+	case *rekeyIKE:
+		return TaskRekey
+	case *deleteIKE:
+		return TaskDelete
+	case *alive:
+		return TaskProbe
+	case *updateAddresses, *tellAddresses, *checkPath:
+		return TaskMove
+	}
+	return TaskOther
+}
+
+// isRekeying reports whether a successor is being asked for.
+func (c *childSA) isRekeying() bool {
+	_, ok := find(c.sa, func(x *childExchange) bool { return x.old == c })
+	return ok
+}
+
+// Exists reports whether there is an IKE SA of a number or, if child is not 0, a Child SA of it that carries packets.
+func (e *Endpoint) Exists(id, child uint64) bool {
+	sa := e.numbered(id)
+	if sa == nil || sa.isGone() {
+		return false
+	}
+	if child == 0 {
+		return true
+	}
+	c := sa.childNumbered(child)
+	return c != nil && !c.gone
+}
+
+// Scheduled is how many things wait for their time.
+func (e *Endpoint) Scheduled() int { return len(e.agenda.entries) }

@@ -1,6 +1,8 @@
 package ike
 
 import (
+	"strings"
+
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/natt"
 )
@@ -35,6 +37,14 @@ type Part struct {
 	Type   wire.PayloadType
 	Notify wire.NotifyType
 }
+
+// IsInvalid reports whether a message was refused because it could not be read: its syntax is wrong, or it is not authentic.
+func (m *Message) IsInvalid() bool {
+	return strings.HasPrefix(m.Refused, "malformed ") || strings.HasPrefix(m.Refused, "incomplete ") || m.Refused == "integrity check failed"
+}
+
+// IsAstray reports whether a message was refused because there is no IKE SA that it names.
+func (m *Message) IsAstray() bool { return m.Refused == refusals[absent] }
 
 // String is the notation of RFC 7296 1.2, such as "IDi" or "N(COOKIE)".
 func (p Part) String() string {
