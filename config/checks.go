@@ -82,7 +82,11 @@ func (b *builder) checkStart(c *ike.Connection, at placed) {
 			continue
 		}
 		calls = true
-		if c.RemoteHost == "" {
+		switch {
+		case c.RemoteHost != "":
+		case child.StartAction == ike.Trap: // the peer may have called when a packet asks
+			b.warn(at.startAction[i], "remote_addrs = ADDRESS", "child %s waits for the peer to call: remote_addrs of connection %s names nobody to call when a packet asks for it", child.Name, c.Name)
+		default:
 			b.fail(at.startAction[i], "remote_addrs = ADDRESS", "child %s is to be started by this side, but remote_addrs of connection %s names nobody to call", child.Name, c.Name)
 		}
 	}

@@ -28,7 +28,7 @@ type handler func(*call) (*vici.Message, error)
 // commandTable is what clients can ask for: one table for each family of commands.
 func commandTable() map[string]handler {
 	all := make(map[string]handler)
-	for _, family := range []map[string]handler{queryCommands(), controlCommands(), counterCommands(), loadCommands()} {
+	for _, family := range []map[string]handler{loadCommands(), queryCommands(), controlCommands(), counterCommands()} {
 		maps.Copy(all, family)
 	}
 	return all

@@ -220,11 +220,9 @@ func (s *Selector) parseLimits(text string) error {
 		s.Protocol = n
 	}
 	switch {
-	case !hasPort && proto == "":
+	case proto == "" && port == "":
 		return errors.New("nothing stands between [ and ]")
-	case hasPort && port == "":
-		return errors.New("no port follows the /")
-	case !hasPort || isAny(port):
+	case !hasPort || isAny(port): // VyOS writes [tcp/] for no port, which strongSwan takes as well
 		return nil
 	case strings.EqualFold(port, "opaque"):
 		s.StartPort, s.EndPort = opaqueStart, opaqueEnd
