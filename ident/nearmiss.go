@@ -10,10 +10,18 @@ import (
 // peer present got instead; ok is false if they match or have nothing to do with each other. The hint contains only
 // printable characters. It is for the operator of this side: tell it to no peer.
 func NearMiss(want Pattern, got ID) (hint string, ok bool) {
+	why, ok := Why(want, got)
+	if !ok {
+		return "", false
+	}
+	return fmt.Sprintf("%v was presented where %v is configured: %s", got, want, why), true
+}
+
+// Why is the second half of NearMiss: the reason in a clause, for those who have named the two already.
+func Why(want Pattern, got ID) (why string, ok bool) {
 	if got.IsZero() || want.Match(got) != NoMatch {
 		return "", false
 	}
-	why := ""
 	switch want.form {
 	case literal:
 		why = missLiteral(want.id, got)
@@ -25,10 +33,7 @@ func NearMiss(want Pattern, got ID) (hint string, ok bool) {
 	if why == "" {
 		why = missAddress(want, got)
 	}
-	if why == "" {
-		return "", false
-	}
-	return fmt.Sprintf("%v was presented where %v is configured: %s", got, want, why), true
+	return why, why != ""
 }
 
 // missLiteral compares the texts with everything taken away that people get wrong.
@@ -112,9 +117,9 @@ func missAddress(want Pattern, got ID) string {
 	switch {
 	case !isAddr:
 		return fmt.Sprintf("an address is what a gateway presents when no identity is set on it; set a local id on it that fits %v", want)
-	case isPrivate(addr) && !isPrivate(expected):
+	case IsPrivate(addr) && !IsPrivate(expected):
 		return "it is the private address of a gateway behind a NAT; " + remedy
-	case !isPrivate(addr) && isPrivate(expected):
+	case !IsPrivate(addr) && IsPrivate(expected):
 		return "the private address is only known behind the NAT; " + remedy
 	}
 	return ""
@@ -128,8 +133,8 @@ func (p Pattern) anAddr() (netip.Addr, bool) {
 	return p.id.Addr()
 }
 
-// isPrivate reports an address that a NAT hides: RFC 1918 and RFC 4193, link-local, and the carriers' RFC 6598.
-func isPrivate(a netip.Addr) bool {
+// IsPrivate reports an address that a NAT hides: RFC 1918 and RFC 4193, link-local, and the carriers' RFC 6598.
+func IsPrivate(a netip.Addr) bool {
 	a = a.Unmap()
 	return a.IsPrivate() || a.IsLinkLocalUnicast() || netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10).Contains(a)
 }

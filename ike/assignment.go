@@ -158,14 +158,14 @@ func (sa *ikeSA) takeAssignment(c *content) bool {
 	}
 	a := sa.readAssignment(c.cp)
 	if a.IsZero() {
-		text, remedy := "the peer assigns no address: it sends no CFG_REPLY", "give the connection pools on the peer, or remove vips here"
+		text := "the peer assigns no address: it sends no CFG_REPLY"
 		switch {
 		case c.notify(wire.INTERNAL_ADDRESS_FAILURE) != nil:
-			text, remedy = "the peer has no address for us: INTERNAL_ADDRESS_FAILURE", remedyOf(wire.INTERNAL_ADDRESS_FAILURE)
+			text = "the peer has no address for us: INTERNAL_ADDRESS_FAILURE"
 		case c.cp != nil:
 			text = "the peer assigns no address of the kind that vips asks for"
 		}
-		sa.event(Failed, text, remedy)
+		sa.tell(Failed, sa.noAssignment(text))
 		k := sa.end.keeperOf(sa.conn)
 		k.failed(text)
 		k.notYet = later(k.notYet, sa.end.now.Add(addressRetry+sa.end.jitter(addressRetry/4)))

@@ -217,7 +217,7 @@ func TestNoAddress(t *testing.T) {
 		child  bool
 		words  []string
 	}{
-		"INTERNAL_ADDRESS_FAILURE": {notifyOf(wire.INTERNAL_ADDRESS_FAILURE), false, []string{"INTERNAL_ADDRESS_FAILURE", "pools of the peer"}},
+		"INTERNAL_ADDRESS_FAILURE": {notifyOf(wire.INTERNAL_ADDRESS_FAILURE), false, []string{"INTERNAL_ADDRESS_FAILURE", "pools on the peer"}},
 		"no CFG_REPLY":             {nil, true, []string{"no CFG_REPLY", "pools", "remove vips"}},
 		"an empty one":             {[]wire.Payload{grants()}, true, []string{"no address of the kind"}},
 		"the other family":         {[]wire.Payload{grants(wire.AddrAttribute(wire.INTERNAL_IP6_ADDRESS, addrOf("2001:db8::5")))}, true, []string{"of the kind"}},

@@ -2,9 +2,8 @@ package ike
 
 import (
 	"fmt"
-	"strings"
-	"time"
 
+	"github.com/culvert-vpn/culvert/explain"
 	"github.com/culvert-vpn/culvert/ident"
 	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/psk"
@@ -22,7 +21,7 @@ func (sa *ikeSA) sendAuth(child *Child, signed, signedByPeer []byte) {
 	conn := sa.conn
 	secrets := sa.end.cfg.Secrets.Lookup(sa.localID, sa.expectedPeer())
 	if len(secrets) == 0 {
-		sa.fail(sa.noSecret(sa.expectedPeer()), sa.explainSecret(sa.expectedPeer()))
+		sa.failBecause(sa.noSecret(sa.expectedPeer()))
 		return
 	}
 	body := sa.localID.AppendWire(nil)
@@ -68,18 +67,6 @@ func (sa *ikeSA) expectedPeer() ident.ID {
 	return ident.FromAddr(sa.path.Remote.Addr())
 }
 
-func (sa *ikeSA) noSecret(peer ident.ID) string {
-	return fmt.Sprintf("no secret for us as %v and the peer as %v", sa.localID, peer)
-}
-
-func (sa *ikeSA) explainSecret(peer ident.ID) string {
-	hints := sa.end.cfg.Secrets.Explain(sa.localID, peer)
-	if len(hints) == 0 {
-		return fmt.Sprintf("add a secret with id = %v", peer)
-	}
-	return strings.Join(hints, "; ")
-}
-
 // verify looks for a secret with which the peer's AUTH is right. All eligible ones are tried; an unknown identity costs the
 // work of a wrong secret, so that the time does not tell them apart.
 func (sa *ikeSA) verify(local, remote ident.ID, signed []byte, auth *wire.Auth) (psk.Secret, bool) {
@@ -99,7 +86,7 @@ func (s *expectAuthReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 		return
 	}
 	if err != nil {
-		s.reject(sa, wire.INVALID_SYNTAX, "malformed answer to IKE_AUTH: "+err.Error(), "")
+		s.reject(sa, wire.INVALID_SYNTAX, malformed("malformed answer to IKE_AUTH: "+err.Error()))
 		return
 	}
 	if r := c.refusal(); r != nil && (c.auth == nil || r.Kind == wire.INVALID_SYNTAX || r.Kind == wire.AUTHENTICATION_FAILED) {
@@ -108,26 +95,22 @@ func (s *expectAuthReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 		return
 	}
 	if err := shapeAuthResponse.check(c); err != nil {
-		s.reject(sa, wire.INVALID_SYNTAX, err.Error(), "")
+		s.reject(sa, wire.INVALID_SYNTAX, malformed(err.Error()))
 		return
 	}
 	if c.idr.ID.IsZero() {
 		// An identity of no use, ID_NULL say, is nobody: not even anybody.
-		s.reject(sa, wire.AUTHENTICATION_FAILED, "the peer's identity is of an unknown type", "give the peer a name or an address for its identity")
+		s.reject(sa, wire.AUTHENTICATION_FAILED, sa.nobody())
 		return
 	}
 	if !sa.conn.RemoteID.IsAny() && sa.conn.RemoteID.Match(c.idr.ID) == ident.NoMatch {
-		hint, _ := ident.NearMiss(sa.conn.RemoteID, c.idr.ID)
-		s.reject(sa, wire.AUTHENTICATION_FAILED,
-			fmt.Sprintf("the peer says it is %v, the configuration expects %v", c.idr.ID, sa.conn.RemoteID),
-			join(hint, fmt.Sprintf("set remote.id = %v here, or the identity of the peer to %v", c.idr.ID, sa.conn.RemoteID)))
+		s.reject(sa, wire.AUTHENTICATION_FAILED, sa.otherPeer(c.idr.ID))
 		return
 	}
 	signed := sa.keys.signed(s.signedByPeer, sa.keys.pr, c.idr.Raw)
 	secret, good := sa.verify(sa.localID, c.idr.ID, signed, c.auth)
 	if !good {
-		s.reject(sa, wire.AUTHENTICATION_FAILED, fmt.Sprintf("the peer %v has another secret than we have for it", c.idr.ID),
-			sa.mismatch(sa.localID, c.idr.ID, signed, c.auth))
+		s.reject(sa, wire.AUTHENTICATION_FAILED, sa.unverified(sa.localID, c.idr.ID, signed, c.auth))
 		return
 	}
 	sa.identify(sa.localID, c.idr.ID)
@@ -157,48 +140,20 @@ func (s *expectAuthReply) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	sa.end.keeperOf(sa.conn).succeeded(sa)
 }
 
-func (sa *ikeSA) mismatch(local, remote ident.ID, signed []byte, auth *wire.Auth) string {
-	if auth.Method != wire.AuthSharedKey {
-		return "the peer authenticates by " + auth.Method.String() + "; set it to a pre-shared key"
-	}
-	const fallback = "compare the secrets of both sides"
-	e := sa.end
-	if e.now.Before(e.nextMismatch) {
-		return fallback
-	}
-	// The search for the mistake is work that a stranger can cause: not more than once in a while.
-	e.nextMismatch = e.now.Add(time.Second)
-	return join(e.cfg.Secrets.Mismatch(sa.keys.prf, signed, auth.Data, local, remote), fallback)
-}
-
-// join is the hint if there is one, else the fallback.
-func join(hint, fallback string) string {
-	if hint != "" {
-		return hint
-	}
-	return fallback
-}
-
 // refused takes an error in the answer to IKE_AUTH that came instead of the peer's AUTH.
 func (s *expectAuthReply) refused(sa *ikeSA, kind wire.NotifyType) {
 	s.leave(sa)
-	text := "the peer refuses: " + kind.String()
-	remedy := remedyOf(kind)
-	if kind == wire.AUTHENTICATION_FAILED {
-		remedy = fmt.Sprintf("the peer does not accept us as %v, or its secret for us is another, or it expects another identity than %v for itself; its log says which",
-			sa.localID, sa.conn.RemoteID)
-	}
-	sa.fail(text, remedy)
+	sa.failBecause(sa.refusal(kind))
 }
 
 // reject gives up because the answer to IKE_AUTH was not right, and tells the peer in an exchange of its own, since it
 // believes that the IKE SA is up (RFC 7296 2.21.2).
-func (s *expectAuthReply) reject(sa *ikeSA, kind wire.NotifyType, text, remedy string) {
+func (s *expectAuthReply) reject(sa *ikeSA, kind wire.NotifyType, d *explain.Diagnosis) {
 	s.leave(sa)
-	sa.event(Failed, text, remedy)
+	sa.tell(Failed, d)
 	sa.state = &established{closing: true, rejected: true}
 	sa.enqueue(&farewell{error: kind})
-	sa.attemptFailed(text)
+	sa.attemptFailed(d.Text)
 }
 
 // renounce waits for the answer only to close the IKE SA after it: the peer may believe that it is up.
@@ -267,29 +222,4 @@ func (e *Endpoint) otherWith(sa *ikeSA) *ikeSA {
 		}
 	}
 	return nil
-}
-
-// remedyOf says what an error notify of the peer is usually about.
-func remedyOf(kind wire.NotifyType) string {
-	switch kind {
-	case wire.NO_PROPOSAL_CHOSEN:
-		return "the two ends have no algorithms in common: compare the proposals, or leave them at their default on both sides"
-	case wire.AUTHENTICATION_FAILED:
-		return "compare the identities and the secret of both sides"
-	case wire.TS_UNACCEPTABLE:
-		return "the traffic selectors do not meet: local_ts of one side must overlap remote_ts of the other, both ways"
-	case wire.INVALID_SYNTAX:
-		return "the peer could not read our message; with a wrong secret some peers say this too, or if childless is force on one side and never on the other"
-	case wire.NO_ADDITIONAL_SAS:
-		return "the peer allows no further child on this IKE SA"
-	case wire.INTERNAL_ADDRESS_FAILURE:
-		return "the pools of the peer have no address left, or none of this family, or its connection has no pools; or remove vips here"
-	case wire.FAILED_CP_REQUIRED:
-		return "the peer wants us to ask for an address: set vips = 0.0.0.0 in the connection"
-	case wire.INVALID_MAJOR_VERSION:
-		return "the peer speaks another version of IKE, most likely IKEv1 only: enable IKEv2 on it"
-	case wire.SINGLE_PAIR_REQUIRED:
-		return "the peer wants one pair of addresses in each child: use narrower traffic selectors"
-	}
-	return ""
 }

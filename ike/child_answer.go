@@ -71,11 +71,11 @@ func (sa *ikeSA) answerChild(c *content, policies []*Child, old *childSA) ([]wir
 	create := c.nonce != nil
 	cfg, agreed := sa.agree(c, policies)
 	if cfg == nil && len(sa.conn.Pools) > 0 && len(sa.loans) == 0 {
-		sa.event(ChildFailed, fmt.Sprintf("the peer did not ask for an address, and %v is in no child", c.tsi.Selectors), "set vips = 0.0.0.0 on the peer, or what its implementation calls a virtual address")
+		sa.tell(ChildFailed, sa.addressWanted(c))
 		return notifyOf(wire.FAILED_CP_REQUIRED), nil // RFC 7296 2.19
 	}
 	if cfg == nil {
-		sa.event(ChildFailed, fmt.Sprintf("no child fits the peer's traffic selectors %v === %v", c.tsr.Selectors, c.tsi.Selectors), sa.explainSelectors(policies))
+		sa.tell(ChildFailed, sa.selectorsDiffer(c, policies))
 		return notifyOf(wire.TS_UNACCEPTABLE), nil
 	}
 	ours := cfg.Proposals
@@ -91,8 +91,7 @@ func (sa *ikeSA) answerChild(c *content, policies []*Child, old *childSA) ([]wir
 	}
 	i, chosen, ok := suite.Choose(offers, ours, group)
 	if !ok {
-		sa.event(ChildFailed, "no common proposal for child "+cfg.Name+": the peer offers "+proposalList(offers),
-			"configured is "+proposalList(ours)+"; make one of them the same on both sides")
+		sa.tell(ChildFailed, sa.noCommonESP(cfg, offers, ours))
 		return notifyOf(wire.NO_PROPOSAL_CHOSEN), nil
 	}
 	out := binary.BigEndian.Uint32(numbered[i].SPI)

@@ -178,7 +178,7 @@ func (o *childOffer) finishAuth(sa *ikeSA, c *content) {
 		if r.Kind == wire.SINGLE_PAIR_REQUIRED && k.wantPairs(sa, o.cfg) {
 			return
 		}
-		k.childFailed(sa, o.cfg, "the peer refuses: "+r.Kind.String(), remedyOf(r.Kind))
+		k.childRefused(sa, o.cfg, r.Kind, false)
 		return
 	}
 	if err := shapeChildAuth.check(c); err != nil {
@@ -474,7 +474,7 @@ func (x *childExchange) refused(sa *ikeSA, r *wire.Notify) {
 	case x.part != nil:
 		sa.end.keeperOf(sa.conn).partRefused(sa, x, r.Kind)
 	default:
-		sa.end.keeperOf(sa.conn).childFailed(sa, x.cfg, "the peer refuses: "+r.Kind.String(), remedyOf(r.Kind))
+		sa.end.keeperOf(sa.conn).childRefused(sa, x.cfg, r.Kind, x.old != nil)
 		x.retryRekey(sa)
 	}
 }

@@ -113,7 +113,7 @@ func (sa *ikeSA) takeAnswer(id uint32, c *content, err error) {
 	if err != nil {
 		// The states of the two ends may differ now (RFC 7296 2.21.3): start over.
 		x.abandon(sa)
-		sa.event(Failed, "malformed answer: "+err.Error(), "")
+		sa.tell(Failed, malformed("malformed answer: "+err.Error()))
 		sa.end.keeperOf(sa.conn).misunderstood()
 		sa.close("the peer's answer was malformed")
 		return
@@ -121,7 +121,7 @@ func (sa *ikeSA) takeAnswer(id uint32, c *content, err error) {
 	if c.notify(wire.INVALID_SYNTAX) != nil {
 		// The peer has closed the IKE SA with it (RFC 7296 2.21.3).
 		x.abandon(sa)
-		sa.event(Failed, "the peer could not read our request and closed the IKE SA", "")
+		sa.tell(Failed, malformed("the peer could not read our request and closed the IKE SA"))
 		sa.end.keeperOf(sa.conn).misunderstood()
 		sa.linger()
 		return
@@ -162,7 +162,7 @@ func (sa *ikeSA) answerRequest(kind wire.Exchange, payloads []wire.Payload) {
 
 // complain tells of a request that cannot be read, and returns what to answer.
 func (sa *ikeSA) complain(err error) *wire.Notify {
-	sa.event(Failed, fmt.Sprintf("malformed request: %v", err), "")
+	sa.tell(Failed, malformed(fmt.Sprintf("malformed request: %v", err)))
 	return complaint(err)
 }
 
@@ -216,7 +216,7 @@ func (sa *ikeSA) inform(c *content, id uint32) {
 	if n := c.notify(wire.AUTHENTICATION_FAILED); n != nil {
 		// The initiator did not accept our AUTH (RFC 7296 2.21.2).
 		sa.reply(wire.INFORMATIONAL, nil)
-		sa.event(Failed, "the peer does not accept our AUTH", "the secret or the identity that the peer expects of us is another: its log says which")
+		sa.tell(Failed, sa.refusesUs("the peer does not accept our AUTH, and does not say"))
 		sa.end.keeperOf(sa.conn).misunderstood()
 		sa.linger()
 		return

@@ -42,8 +42,9 @@ func (e *Endpoint) calledByIKEv1(d Datagram, h wire.Header) {
 	e.emit(Event{Kind: Failed, Path: d.Path}.because(why))
 }
 
+// namesOf are those of the first few connections, for a diagnosis.
 func namesOf(conns []*Connection) (names []string) {
-	for _, c := range conns {
+	for _, c := range conns[:min(len(conns), maxNamed)] {
 		names = append(names, c.Name)
 	}
 	return names

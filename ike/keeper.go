@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/ts"
 )
 
@@ -392,6 +393,16 @@ func (k *keeper) failed(why string) {
 // childFailed counts an attempt to set up a child, in an IKE SA that stays.
 func (k *keeper) childFailed(sa *ikeSA, cfg *Child, text, remedy string) {
 	sa.end.emit(sa.describe(Event{Kind: ChildFailed, Child: cfg.Name, Text: text, Remedy: remedy}))
+	k.countFailed(cfg)
+}
+
+// childRefused is childFailed for a notify of the peer. rekey: a successor was asked for.
+func (k *keeper) childRefused(sa *ikeSA, cfg *Child, kind wire.NotifyType, rekey bool) {
+	sa.end.emit(sa.describe(Event{Kind: ChildFailed, Child: cfg.Name}.because(sa.childRefused(cfg, kind, rekey))))
+	k.countFailed(cfg)
+}
+
+func (k *keeper) countFailed(cfg *Child) {
 	k.named(cfg.Name, func(c *keptChild) {
 		c.attempts++
 		if t := k.conn.KeyingTries; t > 0 && c.attempts >= t {

@@ -67,11 +67,7 @@ func (sa *ikeSA) answerConfig(c *content) (payloads []wire.Payload, ok bool) {
 		}
 	}
 	if asked && len(sa.loans) == 0 {
-		text, remedy := "the peer wants an address, and the connection has no pools", "set pools in the connection, or remove vips on the peer"
-		if len(sa.conn.Pools) > 0 {
-			text, remedy = fmt.Sprintf("no address is left for %v", sa.remoteID), "the pools of the connection have none of this family, or all are in use: give them more"
-		}
-		sa.event(ChildFailed, text, remedy)
+		sa.tell(ChildFailed, sa.noInnerAddress())
 		return notifyOf(wire.INTERNAL_ADDRESS_FAILURE), false
 	}
 	if len(sa.loans) > 0 {

@@ -193,7 +193,7 @@ func (k *keeper) partRefused(sa *ikeSA, x *childExchange, why wire.NotifyType) {
 	}
 	if x.part.packet.Src.IsValid() {
 		c.division.failed(k)
-		sa.end.emit(sa.describe(Event{Kind: ChildFailed, Child: x.cfg.Name, Text: "the peer refuses a further Child SA: " + why.String(), Remedy: remedyOf(why)}))
+		sa.end.emit(sa.describe(Event{Kind: ChildFailed, Child: x.cfg.Name}.because(sa.childRefused(x.cfg, why, false))))
 		return
 	}
 	k.askNext(sa, x.cfg, x.part.then)

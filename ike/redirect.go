@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/culvert-vpn/culvert/ike/wire"
@@ -138,7 +139,7 @@ func (k *keeper) follow(sa *ikeSA, g wire.Gateway, renews *ikeSA) {
 func (k *keeper) arrive(r *redirect, res *Resolved) (done bool) {
 	if res.Err == nil {
 		if text, remedy := k.refuses(res.Path.Remote.Addr(), r.detour.by); text != "" {
-			res.Err = errors.New(join(text+"; "+remedy, text))
+			res.Err = errors.New(strings.TrimSuffix(text+"; "+remedy, "; "))
 		}
 	}
 	if res.Err != nil {

@@ -295,7 +295,7 @@ func (x *rekeyIKE) refused(sa *ikeSA, r *wire.Notify) {
 	case r.Kind == wire.INVALID_KE_PAYLOAD && x.takeGroup(sa, r):
 		sa.enqueueFirst(x)
 	default:
-		sa.event(Warned, "rekeying the IKE SA: the peer refuses: "+r.Kind.String(), remedyOf(r.Kind))
+		sa.event(Warned, "rekeying the IKE SA: the peer refuses: "+r.Kind.String(), sa.refusal(r.Kind).Remedy())
 		sa.timers[timerRekey] = sa.end.now.Add(rekeyRetry + sa.end.jitter(rekeyRetry))
 	}
 }

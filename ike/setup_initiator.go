@@ -261,7 +261,7 @@ func (s *expectInitReply) takeError(sa *ikeSA, kind wire.NotifyType) {
 		sa.tell(Warned, sa.otherMajor(s.major))
 		return
 	}
-	sa.event(Warned, "the peer answers "+kind.String()+" to IKE_SA_INIT", remedyOf(kind))
+	sa.tell(Warned, sa.refusal(kind))
 }
 
 func (s *expectInitReply) silence(sa *ikeSA) {
@@ -270,7 +270,7 @@ func (s *expectInitReply) silence(sa *ikeSA) {
 		return
 	}
 	if s.refused != 0 {
-		sa.fail("the peer refuses: "+s.refused.String(), remedyOf(s.refused))
+		sa.failBecause(sa.refusal(s.refused))
 		return
 	}
 	sa.failBecause(s.explain(sa))

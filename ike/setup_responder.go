@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/culvert-vpn/culvert/explain"
 	"github.com/culvert-vpn/culvert/ident"
@@ -74,7 +73,7 @@ func (e *Endpoint) readInit(d Datagram, h wire.Header) (c *content, ok bool) {
 	m, err := wire.Parse(d.Data)
 	var critical *wire.UnknownCritical
 	if errors.As(err, &critical) {
-		e.refuse(d, h, complaint(err), "IKE_SA_INIT with an unknown critical payload", "")
+		e.refuse(d, h, complaint(err), malformed("IKE_SA_INIT with an unknown critical payload"))
 		return nil, false
 	}
 	if err == nil {
@@ -101,12 +100,12 @@ func (e *Endpoint) negotiate(d Datagram, f *wire.First, proved bool) {
 	conns := e.reachable(d.Path)
 	if len(conns) == 0 {
 		e.refuse(d, h, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN},
-			"no connection is configured for this pair of addresses", "compare local_addrs and remote_addrs with the addresses of the request")
+			e.noConnection(d.Path))
 		return
 	}
 	nat := natSituation(h, c, d.Path)
 	if !nat.Supported {
-		e.refuseBecause(d, h, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN}, noEncapsulation(conns...))
+		e.refuse(d, h, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN}, noEncapsulation(conns...))
 		return
 	}
 	offers, numbered := c.offers(suite.IKE, 0)
@@ -133,7 +132,7 @@ func (e *Endpoint) negotiate(d Datagram, f *wire.First, proved bool) {
 		return
 	}
 	e.refuse(d, h, &wire.Notify{Kind: wire.NO_PROPOSAL_CHOSEN},
-		"no common proposal for the IKE SA: the peer offers "+proposalList(offers), "configured is "+proposalList(conns[0].Proposals)+"; make one of them the same on both sides")
+		noCommonIKE(conns, offers))
 }
 
 // initAnswerLen is how long an answer to IKE_SA_INIT will be, in bytes.
@@ -158,17 +157,6 @@ func initAnswer(answer *wire.SA, group uint16, public, nonce []byte, told extens
 	return list
 }
 
-func proposalList(list []suite.Proposal) string {
-	var texts []string
-	for _, p := range list {
-		texts = append(texts, p.String())
-	}
-	if len(texts) == 0 {
-		return "none"
-	}
-	return strings.Join(texts, ", ")
-}
-
 // reachable are the connections whose addresses fit a path.
 func (e *Endpoint) reachable(p natt.Path) []*Connection {
 	var found []*Connection
@@ -182,17 +170,7 @@ func (e *Endpoint) reachable(p natt.Path) []*Connection {
 
 // refuse answers a first message with an error, tells why, and keeps nothing. It does so for as many as the limit allows:
 // neither the network nor a log is to be flooded.
-func (e *Endpoint) refuse(d Datagram, h wire.Header, n *wire.Notify, text, remedy string) {
-	if !e.complaints.allow(e.now, d.Path.Remote.Addr()) {
-		e.drop(d, "too many requests that cannot be granted")
-		return
-	}
-	e.emit(Event{Kind: Failed, Path: d.Path, Text: text, Remedy: remedy})
-	e.notice(d, h, n)
-}
-
-// refuseBecause is refuse with a cause that is known.
-func (e *Endpoint) refuseBecause(d Datagram, h wire.Header, n *wire.Notify, why *explain.Diagnosis) {
+func (e *Endpoint) refuse(d Datagram, h wire.Header, n *wire.Notify, why *explain.Diagnosis) {
 	if !e.complaints.allow(e.now, d.Path.Remote.Addr()) {
 		e.drop(d, "too many requests that cannot be granted")
 		return
@@ -210,7 +188,7 @@ func (e *Endpoint) acceptInit(d Datagram, h wire.Header, c *content, nat natt.Si
 	}
 	public, shared, err := ke.Answer(e.cfg.Rand, c.ke.Data)
 	if err != nil {
-		e.refuse(d, h, &wire.Notify{Kind: wire.INVALID_SYNTAX}, "the peer sends an invalid public value", "")
+		e.refuse(d, h, &wire.Notify{Kind: wire.INVALID_SYNTAX}, malformed("the peer sends an invalid public value"))
 		return
 	}
 	nonce := e.random(nonceLen)
@@ -273,7 +251,7 @@ func (s *expectAuth) message(sa *ikeSA, d Datagram, m *wire.Message) {
 	if err == nil && c.idi != nil && c.auth == nil {
 		// That is how a peer asks for EAP (RFC 7296 2.16).
 		sa.rejectAuth(&wire.Notify{Kind: wire.AUTHENTICATION_FAILED},
-			fmt.Sprintf("the peer %v sends no AUTH: it wants to authenticate by EAP", c.idi.ID), "set it to a pre-shared key")
+			sa.otherMethod(fmt.Sprintf("the peer %v sends no AUTH: it wants to authenticate by EAP", c.idi.ID), "EAP"))
 		return
 	}
 	if err == nil {
@@ -283,7 +261,7 @@ func (s *expectAuth) message(sa *ikeSA, d Datagram, m *wire.Message) {
 		err = shapeChildAuth.check(c)
 	}
 	if err != nil {
-		sa.rejectAuth(complaint(err), "malformed IKE_AUTH: "+err.Error(), "")
+		sa.rejectAuth(complaint(err), malformed("malformed IKE_AUTH: "+err.Error()))
 		return
 	}
 	s.authenticate(sa, c)
@@ -291,18 +269,8 @@ func (s *expectAuth) message(sa *ikeSA, d Datagram, m *wire.Message) {
 
 // rejectAuth answers IKE_AUTH with an error and gives up. The answer is kept no longer than a half-open IKE SA would be, and
 // on the same account: whoever fails to authenticate costs no more than who does not try (RFC 8019 4.2).
-func (sa *ikeSA) rejectAuth(n *wire.Notify, text, remedy string) {
-	sa.event(Failed, text, remedy)
-	sa.refuseAuth(n)
-}
-
-// rejectAuthBecause is rejectAuth with a cause that is known.
-func (sa *ikeSA) rejectAuthBecause(n *wire.Notify, d *explain.Diagnosis) {
+func (sa *ikeSA) rejectAuth(n *wire.Notify, d *explain.Diagnosis) {
 	sa.tell(Failed, d)
-	sa.refuseAuth(n)
-}
-
-func (sa *ikeSA) refuseAuth(n *wire.Notify) {
 	sa.reply(wire.IKE_AUTH, []wire.Payload{n})
 	sa.linger()
 	sa.timers[timerGiveUp] = sa.end.now.Add(halfOpenTime)
@@ -313,11 +281,11 @@ func (s *expectAuth) authenticate(sa *ikeSA, c *content) {
 	remote := c.idi.ID
 	conn, local := sa.choosePeer(s.candidates, c)
 	if conn == nil {
-		local, remedy := s.strangers(sa, c)
+		local, d := ident.FromAddr(sa.path.Local.Addr()), sa.stranger(s.candidates, c)
 		// The work of a wrong secret, so that time does not tell who is known.
 		sa.verify(local, remote, sa.keys.signed(s.signedByPeer, sa.keys.pi, c.idi.Raw), c.auth)
 		sa.identify(local, remote)
-		sa.rejectAuth(&wire.Notify{Kind: wire.AUTHENTICATION_FAILED}, fmt.Sprintf("no connection for a peer that says it is %v%s", remote, wanted(c)), remedy)
+		sa.rejectAuth(&wire.Notify{Kind: wire.AUTHENTICATION_FAILED}, d)
 		return
 	}
 	sa.belong(conn)
@@ -325,24 +293,20 @@ func (s *expectAuth) authenticate(sa *ikeSA, c *content) {
 	signed := sa.keys.signed(s.signedByPeer, sa.keys.pi, c.idi.Raw)
 	secret, ok := sa.verify(local, remote, signed, c.auth)
 	if !ok {
-		text, remedy := fmt.Sprintf("the peer %v has another secret than we have for it", remote), sa.mismatch(local, remote, signed, c.auth)
-		if len(sa.end.cfg.Secrets.Lookup(local, remote)) == 0 {
-			text, remedy = sa.noSecret(remote), sa.explainSecret(remote)
-		}
-		sa.rejectAuth(&wire.Notify{Kind: wire.AUTHENTICATION_FAILED}, text, remedy)
+		sa.rejectAuth(&wire.Notify{Kind: wire.AUTHENTICATION_FAILED}, sa.unverified(local, remote, signed, c.auth))
 		return
 	}
 	initial := c.notify(wire.INITIAL_CONTACT) != nil
 	if sa.end.refuseSecond(sa, initial) {
-		sa.rejectAuth(&wire.Notify{Kind: wire.AUTHENTICATION_FAILED}, "the peer is connected already, and unique = keep", "")
+		sa.rejectAuth(&wire.Notify{Kind: wire.AUTHENTICATION_FAILED}, sa.connectedAlready())
 		return
 	}
 	if !sa.isUntouched(c) {
-		sa.rejectAuth(&wire.Notify{Kind: wire.UNEXPECTED_NAT_DETECTED}, "the peer allows no NAT, and there is one between us", "allow NAT traversal on the peer")
+		sa.rejectAuth(&wire.Notify{Kind: wire.UNEXPECTED_NAT_DETECTED}, natForbidden())
 		return
 	}
 	if d := conn.refusesShape(c, s.childless); d != nil {
-		sa.rejectAuthBecause(&wire.Notify{Kind: wire.INVALID_SYNTAX}, d)
+		sa.rejectAuth(&wire.Notify{Kind: wire.INVALID_SYNTAX}, d)
 		return
 	}
 	sa.secret = secret
@@ -433,29 +397,6 @@ func (sa *ikeSA) matchLocal(conn *Connection, c *content) (ident.Specificity, id
 		return ident.NoMatch, ident.ID{}
 	}
 	return ident.Exact, ours
-}
-
-// strangers explains why no connection fits: what was nearly right.
-func (s *expectAuth) strangers(sa *ikeSA, c *content) (local ident.ID, remedy string) {
-	var hints []string
-	for _, conn := range s.candidates {
-		if conn.RemoteID.Match(c.idi.ID) != ident.NoMatch {
-			if match, _ := sa.matchLocal(conn, c); match != ident.NoMatch {
-				// What was agreed upon is of another connection: IKE_SA_INIT does not tell who is calling.
-				hints = append(hints, fmt.Sprintf("connection %s is for this peer, but its proposals do not allow what the peer offers, %v: make them the same on both sides", conn.Name, sa.proposal))
-			} else if c.idr != nil {
-				hints = append(hints, fmt.Sprintf("connection %s fits the peer, but our identity there is %v: set local.id = %v here or remote.id on the peer", conn.Name, orAddress(conn.LocalID), c.idr.ID))
-			}
-			continue
-		}
-		if hint, ok := ident.NearMiss(conn.RemoteID, c.idi.ID); ok {
-			hints = append(hints, fmt.Sprintf("connection %s expects %v: %s", conn.Name, conn.RemoteID, hint))
-		}
-	}
-	if len(hints) == 0 {
-		hints = append(hints, fmt.Sprintf("set remote.id = %v in the connection that is meant for this peer, or change the identity of the peer", c.idi.ID))
-	}
-	return ident.FromAddr(sa.path.Local.Addr()), strings.Join(hints, "; ")
 }
 
 func orAddress(id ident.ID) string {

@@ -57,15 +57,6 @@ func (sa *ikeSA) choosePolicy(asked traffic, policies []*Child) (best *Child, na
 	return best, narrowed, more
 }
 
-func (sa *ikeSA) explainSelectors(policies []*Child) string {
-	text := "configured are"
-	for _, p := range policies {
-		t := sa.trafficOf(p)
-		text += fmt.Sprintf(" %s: %v === %v;", p.Name, t.local, t.remote)
-	}
-	return text + " local_ts of one side must overlap remote_ts of the other, both ways"
-}
-
 // between narrows the traffic of a policy to that of the two ends of the IKE SA, which is what transport mode can carry (RFC 7296
 // 2.23.1). ok is false if nothing is left.
 func (sa *ikeSA) between(t traffic) (narrowed traffic, ok bool) {

@@ -67,12 +67,21 @@ func TestMismatch(t *testing.T) {
 		{"qwerty", "Qwerty", ""},
 		{"qwerty", "qwerty", ""}, // it verifies: nothing is wrong
 		{"\"\"", "", ""},
+		{"qwerty", "QWERTY", "upper and lower case exchanged"},
+		{"Gr\u00fc\u00dfe", "Gr\xfc\xdfe", "theirs is in ISO 8859-1, ours in UTF-8"},
+		{"Gr\xfc\xdfe", "Gr\u00fc\u00dfe", "theirs is in UTF-8, ours in ISO 8859-1"},
+		{"a\u2013b\u00a0\u201cc\u201d", `a-b "c"`, "of a word processor"},
+		{long, long[:32], "only the first 32 bytes of ours"},
 	} {
 		s := NewStore()
 		if err := s.Add("ike-1", []byte(tt.ours), nil); err != nil {
 			t.Fatal(err)
 		}
-		got := s.Mismatch(prf, signed, mac(prf, []byte(tt.theirs), signed), id(t, "@us"), id(t, "@foo"))
+		f, ok := s.Mismatch(prf, signed, mac(prf, []byte(tt.theirs), signed), id(t, "@us"), id(t, "@foo"))
+		got := f.Text
+		if ok && (f.Secret != "ike-1" || f.How == "" || !strings.HasSuffix(got, f.How)) {
+			t.Errorf("ours %q, theirs %q: %+v", tt.ours, tt.theirs, f)
+		}
 		if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
 			t.Errorf("ours %q, theirs %q: %q, want %q", tt.ours, tt.theirs, got, tt.want)
 		}
@@ -90,7 +99,11 @@ func TestMismatchNamesTheOtherSecret(t *testing.T) {
 	s := store(t, "ike-a sa @alice", "ike-b sb @bob")
 	auth := mac(prf, []byte("sb"), signed)
 	for _, remote := range []string{"@alice", "@eve"} { // a secret of one's own, and none at all
-		got := s.Mismatch(prf, signed, auth, id(t, "@us"), id(t, remote))
+		f, _ := s.Mismatch(prf, signed, auth, id(t, "@us"), id(t, remote))
+		got := f.Text
+		if f.Other != "ike-b" || f.Owners != "@bob" {
+			t.Errorf("%s: %+v", remote, f)
+		}
 		if want := `the peer used secret "ike-b", which belongs to @bob and neither to ` + remote + " nor to @us"; got != want {
 			t.Errorf("%s: %q, want %q", remote, got, want)
 		}
