@@ -71,6 +71,7 @@ func build(root *section, exposed map[string]Source, r *report) *Config {
 		b.addPools(s)
 	}
 	if s := top.section("connections"); s != nil {
+		b.config.connections = s
 		for _, k := range s.settings {
 			r.fail(k.pos, "name { ... }", "connections holds sections only, one for each connection")
 		}

@@ -37,7 +37,8 @@ type Config struct {
 	// Files are the names of the files that were read, the first one first.
 	Files []string
 
-	breakFirst, stayPut bool // make_before_break = no and follow_redirects = no, of the section charon
+	breakFirst, stayPut bool     // make_before_break = no and follow_redirects = no, of the section charon
+	connections         *section // as written, with what is inherited
 }
 
 // SecretEntry describes a secret without giving it away.

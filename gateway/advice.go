@@ -10,6 +10,26 @@ import (
 	"github.com/culvert-vpn/culvert/ike"
 )
 
+// Hint is a setting of the host that stands in the way of a gateway.
+type Hint struct {
+	ID     string // stable: "ip-forwarding", "ip6-forwarding", "rp-filter", "networkd"
+	Text   string // what is in the way, in a sentence without a full stop
+	Remedy string // what to do about it, in the imperative, or a command
+	// Command says that Remedy is for a shell.
+	Command bool
+}
+
+// String is the hint in one sentence.
+func (h Hint) String() string { return h.Text + ": " + h.Remedy }
+
+// Advice tells the Hints, one sentence each.
+func Advice(policies ...Policy) (out []string) {
+	for _, h := range Hints(policies...) {
+		out = append(out, h.String())
+	}
+	return out
+}
+
 // AdviceAddresses tells, one sentence for each connection, of local_addrs of which none is an address of this host, and what to write
 // instead. The usual mistake is the public address of a 1:1 NAT, which only the NAT has.
 func AdviceAddresses(conns []*ike.Connection) []string {

@@ -14,9 +14,9 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Advice tells, one sentence each, which settings of this host stand in the way of a gateway, with the command that
-// changes them; the gateway leaves them alone. Given policies, it speaks of those that matter to them.
-func Advice(policies ...Policy) []string {
+// Hints are the settings of this host that stand in the way of a gateway; the gateway leaves them alone. Given policies, they are
+// those that matter to them.
+func Hints(policies ...Policy) []Hint {
 	return advise(os.DirFS("/"), hostInterfaces(), policies)
 }
 
@@ -26,28 +26,28 @@ type hostInterface struct {
 	addrs []netip.Addr
 }
 
-func advise(root fs.FS, interfaces []hostInterface, policies []Policy) []string {
-	var out []string
+func advise(root fs.FS, interfaces []hostInterface, policies []Policy) []Hint {
+	var out []Hint
 	v4, v6 := ofFamily(policies, false), ofFamily(policies, true)
 	if len(v4) > 0 || len(policies) == 0 {
 		if sysctl(root, "net/ipv4/ip_forward") == "0" {
-			out = append(out, "IP forwarding is off, packets of other hosts are not forwarded: sysctl -w net.ipv4.ip_forward=1")
+			out = append(out, Hint{"ip-forwarding", "IP forwarding is off, packets of other hosts are not forwarded", "sysctl -w net.ipv4.ip_forward=1", true})
 		}
 	}
 	if len(v6) > 0 || len(policies) == 0 && slices.ContainsFunc(interfaces, hostInterface.usesIPv6) {
 		if sysctl(root, "net/ipv6/conf/all/forwarding") == "0" {
-			out = append(out, "IPv6 forwarding is off, packets of other hosts are not forwarded: sysctl -w net.ipv6.conf.all.forwarding=1")
+			out = append(out, Hint{"ip6-forwarding", "IPv6 forwarding is off, packets of other hosts are not forwarded", "sysctl -w net.ipv6.conf.all.forwarding=1", true})
 		}
 	}
 	for _, i := range interfaces {
 		if covered, ok := i.covered(v4); ok && strictReversePath(root, i.name) {
-			out = append(out, fmt.Sprintf("reverse path filtering on %s is strict, and %s is inside a policy for everything: "+
-				"datagrams of the peer to that address are dropped: sysctl -w net.ipv4.conf.%s.rp_filter=2", i.name, covered, i.name))
+			out = append(out, Hint{"rp-filter", fmt.Sprintf("reverse path filtering on %s is strict, and %s is inside a policy for everything: "+
+				"datagrams of the peer to that address are dropped", i.name, covered), "sysctl -w net.ipv4.conf." + i.name + ".rp_filter=2", true})
 		}
 	}
 	if exists(root, "run/systemd/netif/state") && !keepsForeignRules(root) {
-		out = append(out, "systemd-networkd removes routing rules of other programs when it restarts, and traffic then leaves unprotected: "+
-			"write ManageForeignRoutingPolicyRules=no under [Network] in /etc/systemd/networkd.conf")
+		out = append(out, Hint{"networkd", "systemd-networkd removes routing rules of other programs when it restarts, and traffic then leaves unprotected",
+			"write ManageForeignRoutingPolicyRules=no under [Network] in /etc/systemd/networkd.conf", false})
 	}
 	return out
 }

@@ -300,7 +300,7 @@ func TestAdvice(t *testing.T) {
 			i.addrs = append(slices.Clone(i.addrs), netip.MustParseAddr(c.addr))
 		}
 		got := advise(root, []hostInterface{i}, c.policies)
-		if c.want == "" && len(got) != 0 || c.want != "" && (len(got) != 1 || !strings.Contains(got[0], c.want)) {
+		if c.want == "" && len(got) != 0 || c.want != "" && (len(got) != 1 || !strings.Contains(got[0].String(), c.want)) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}

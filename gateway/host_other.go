@@ -17,5 +17,5 @@ func NewHost() (Host, error) {
 // markedDNS is the usual resolver where packets cannot be marked.
 func markedDNS() *net.Resolver { return net.DefaultResolver }
 
-// Advice has nothing to say where NewHost does not work.
-func Advice(...Policy) []string { return nil }
+// Hints has nothing to say where NewHost does not work.
+func Hints(...Policy) []Hint { return nil }

@@ -17,6 +17,7 @@ const (
 	exitConfig     = 2 // the configuration is not accepted
 	exitNotRunning = 3 // there is no daemon to talk to
 	exitUsage      = 4 // the command line is not understood
+	exitProblems   = 5 // doctor has found what is wrong
 )
 
 func newExitCodes() *cobra.Command {
@@ -29,7 +30,8 @@ func newExitCodes() *cobra.Command {
   1  What was asked for did not succeed; the reason is on the standard error.
   2  The configuration is not accepted; all its errors are on the standard error. After reload the former one is in effect.
   3  No daemon is running (status, up, down, rekey, reload).
-  4  The command line is not understood.`,
+  4  The command line is not understood.
+  5  Doctor has found a failure; it is on the standard output.`,
 	}
 }
 

@@ -35,8 +35,9 @@ var imports = map[string]string{
 	"vici/client":     "vici",
 	"config":          "ident ike offload psk suite ts",
 	"gateway":         "config esp explain ident ike ike/wire internal/holder internal/inet natt offload pool psk resolved suite ts tun udp vici vici/client",
+	"doctor":          "config explain gateway ident ike ike/wire internal/conftext internal/holder natt offload suite ts udp",
 	"metrics":         "gateway ike",
-	"cmd/...":         "bench/compare config convert draft esp explain gateway ident ike ike/wire internal/demo internal/holder internal/inet metrics natt offload pool psk resolved suite ts tun udp vici vici/client",
+	"cmd/...":         "bench/compare config convert doctor draft esp explain gateway ident ike ike/wire internal/demo internal/holder internal/inet metrics natt offload pool psk resolved suite ts tun udp vici vici/client",
 
 	// These test, measure and serve the work on the project.
 	"tun/tuntest":            "offload tun",
@@ -49,7 +50,7 @@ var imports = map[string]string{
 	"internal/sim":           "ident ike ike/wire internal/inet natt pool psk suite ts",
 	"internal/lab":           "",
 	"internal/demo":          "config gateway ident ike internal/lab natt suite ts",
-	"internal/e2e":           "config esp explain gateway ident ike ike/wire internal/holder internal/inet internal/lab natt offload pool psk resolved suite ts tun udp vici vici/client",
+	"internal/e2e":           "config doctor esp explain gateway ident ike ike/wire internal/holder internal/inet internal/lab natt offload pool psk resolved suite ts tun udp vici vici/client",
 	"internal/archtest":      "",
 	"internal/conformance":   "",
 	"internal/testsum":       "",
@@ -84,7 +85,7 @@ var clocks = words("Now Since Until After AfterFunc NewTimer NewTicker Tick Slee
 var printers = words("Print Printf Println")
 
 // starters are the packages that may start goroutines outside of their tests; the daemon's are all in gateway.
-var starters = words("gateway cmd/... internal/e2e internal/lab tun/tuntest udp/udptest resolved/resolvedtest bench/...")
+var starters = words("gateway doctor cmd/... internal/e2e internal/lab tun/tuntest udp/udptest resolved/resolvedtest bench/...")
 
 // maxLines is how long a file outside of tests may be.
 const maxLines = 600
