@@ -13,11 +13,18 @@ type clock struct {
 	// what the clocks said when wake was called last
 	lastUptime time.Duration
 	lastLook   time.Time
+
+	// calendar is the host's, which anybody may set; lead is how far it was ahead of uptime when jumped was called last.
+	calendar func() time.Time
+	lead     time.Duration
+	judged   bool // it was compared with what it must be at least
 }
 
 func newClock(uptime func() time.Duration) *clock {
 	now, up := time.Now(), uptime()
-	return &clock{uptime: uptime, start: up, began: now.Round(0), lastUptime: up, lastLook: now}
+	c := &clock{uptime: uptime, start: up, began: now.Round(0), lastUptime: up, lastLook: now, calendar: func() time.Time { return time.Now().Round(0) }}
+	c.jumped()
+	return c
 }
 
 // now is the time. Only its distance to other times of this clock means anything.
@@ -40,6 +47,21 @@ const (
 	// nap is the shortest sleep that matters.
 	nap = 2 * time.Second
 )
+
+// leap is the least that a calendar is set by. A clock that is kept by NTP never is; that of a virtual machine may be a bit late after a
+// pause.
+const leap = 5 * time.Second
+
+// jumped is by how much the host's calendar was set since the last call; 0 if it was not.
+func (c *clock) jumped() time.Duration {
+	lead := c.calendar().Sub(time.Unix(0, 0)) - c.uptime()
+	by := lead - c.lead
+	c.lead = lead
+	if by.Abs() < leap {
+		return 0
+	}
+	return by
+}
 
 // woke reports whether the host slept since the last call. What a timer measures stands still meanwhile.
 func (c *clock) woke() bool {

@@ -25,6 +25,7 @@ type control struct {
 	server   *server // nil without a control socket
 	clock    *clock
 	resolver *resolver
+	prober   *prober  // nil without sockets of the host's own
 	lookout  *lookout // nil without a host
 	log      *eventLog
 	keys     keyLog
@@ -46,6 +47,8 @@ type control struct {
 	conns     map[string]*connection
 	strangers *connection // stands for all peers that belong to no connection
 	refused   []Failure   // of peers that belong to no connection, the latest last
+	warnings  warnings    // about the host
+	networks  []hostNetwork
 	ikeDrops  map[string]uint64
 	counts    messageCounts
 	reqids    map[[2]string]uint64 // by connection and child
@@ -94,6 +97,7 @@ func newControl(g *Gateway, e *edges, h *guard, mtu int) *control {
 	c.shunts = g.cfg.Shunts
 	c.configure(g.cfg.Connections)
 	c.resolver = newResolver(&g.options, e, g.answer)
+	c.prober = newProber(&g.options, g.answer)
 	if g.options.host != nil {
 		c.lookout = newLookout(g.options.host, g.answer)
 	}
@@ -140,6 +144,7 @@ func (c *control) run(ctx context.Context, broken <-chan error) (failure error) 
 			if c.clock.woke() {
 				c.handle(ike.Woke{})
 			}
+			c.review()
 		case <-mend:
 			c.expose()
 			c.guard.report(c.guard.mend())

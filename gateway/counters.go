@@ -113,6 +113,7 @@ type counters struct {
 	drops [dropEnd]atomic.Uint64
 	// keepalives and junk need no key, so they tell nothing of a peer.
 	keepalivesIn, keepalivesOut atomic.Uint64
+	ikeIn                       atomic.Uint64 // IKE messages that arrived, whatever became of them
 	// ecnUnused counts pairs of congestion marks that no sender makes (RFC 6040 4.2).
 	ecnUnused atomic.Uint64
 	// handling is how long the control loop takes for an input, waiting how long inputs wait for it.

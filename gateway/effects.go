@@ -33,6 +33,8 @@ func (c *control) carryOut(effect ike.Effect) {
 		c.repath(e)
 	case ike.Survey:
 		c.survey(e)
+	case ike.Probe:
+		c.prober.ask(e)
 	case ike.Keepalive:
 		c.keepalive(e.Path)
 	case ike.Assign:

@@ -179,6 +179,9 @@ func (c *control) start(ctx context.Context, goroutines *sync.WaitGroup) <-chan 
 	for range dnsQuestions {
 		goroutines.Go(func() { c.resolver.lookUp(ctx) })
 	}
+	if c.prober != nil {
+		goroutines.Go(func() { c.prober.run(ctx) })
+	}
 	if c.lookout != nil {
 		goroutines.Go(func() { c.lookout.watch(ctx) })
 		goroutines.Go(func() { c.lookout.run(ctx) })

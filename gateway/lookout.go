@@ -43,7 +43,12 @@ func (l *lookout) run(ctx context.Context) {
 	rest := restTime
 	for {
 		if list, err := l.host.Addresses(); err == nil {
-			l.answer(func(c *control) { c.handle(ike.Addresses{Local: list}) })
+			networks := hostNetworks()
+			l.answer(func(c *control) {
+				c.networks = networks
+				c.reviewNetworks()
+				c.handle(ike.Addresses{Local: list})
+			})
 		}
 		if !pause(ctx, rest) {
 			return

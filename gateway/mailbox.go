@@ -39,6 +39,7 @@ func newMailbox(c *counters) *mailbox {
 
 // datagram puts a copy of an IKE message in the lane it belongs to.
 func (m *mailbox) datagram(path natt.Path, msg []byte) {
+	m.counters.ikeIn.Add(1)
 	lane, full := m.unknown, DropUnknownFull
 	if h, err := wire.ParseHeader(msg); err == nil {
 		switch ours := ourSPI(h); {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/culvert-vpn/culvert/config"
 	"github.com/culvert-vpn/culvert/ike"
@@ -148,7 +149,7 @@ func (c *control) configure(conns []*ike.Connection) {
 	for _, cfg := range conns {
 		conn := former[cfg.Name]
 		if conn == nil || conn.cfg != cfg {
-			conn = &connection{cfg: cfg}
+			conn = &connection{cfg: cfg, since: time.Now()}
 		}
 		conn.children = nil
 		for _, child := range cfg.Children {
@@ -157,6 +158,7 @@ func (c *control) configure(conns []*ike.Connection) {
 		c.order = append(c.order, conn)
 		c.conns[cfg.Name] = conn
 	}
+	c.reviewNetworks()
 }
 
 // configured are the connections that there are now.

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -135,7 +134,7 @@ func (r *resolver) resolve(a addresses) {
 	result := ike.Resolved{Conn: a.conn.Name}
 	var mtu int
 	if a.err != nil {
-		result.Err = fmt.Errorf("the name %q of the peer cannot be resolved: %w", a.conn.RemoteHost, plainDNS(a.err))
+		result.Err = nameNotResolved(&a.conn, plainDNS(a.err))
 	} else {
 		result.Path, mtu, result.Err = r.choose(a)
 	}
@@ -160,7 +159,7 @@ func plainDNS(err error) error {
 // one may lead to a host that does not answer.
 func (r *resolver) choose(a addresses) (path natt.Path, mtu int, err error) {
 	if len(a.list) == 0 {
-		return path, 0, fmt.Errorf("the name %q has no address", a.conn.RemoteHost)
+		return path, 0, nameNotResolved(&a.conn, errors.New("it has no address"))
 	}
 	turn := r.calls[a.conn.Name] % len(a.list)
 	r.calls[a.conn.Name]++
@@ -207,9 +206,9 @@ func (r *resolver) local(c *ike.Connection, p natt.Path) (netip.Addr, int, error
 	}
 	switch {
 	case err != nil:
-		return local, 0, fmt.Errorf("there is no way to the peer %s: %w", remote, err)
+		return local, 0, noRoute(c, remote, err)
 	case len(c.LocalAddrs) > 0:
-		return local, 0, fmt.Errorf("the way to the peer %s leaves from %s, which local_addrs does not allow", remote, local)
+		return local, 0, otherSource(c, remote, local)
 	}
 	return local, mtu, nil
 }

@@ -38,6 +38,8 @@ type Status struct {
 	Strangers []IKEStatus `json:"strangers,omitempty"`
 	// Refused are the last failures with peers that belong to no connection, the latest last.
 	Refused []Failure `json:"refused,omitempty"`
+	// Warnings are what is wrong with the host, each with a Diagnosis.
+	Warnings []Failure `json:"warnings,omitempty"`
 	// SPIs is how many inbound SPIs are lent: one for each Child SA, and for each that is being negotiated or has just gone.
 	SPIs int `json:"spis"`
 	// Drops counts the packets that were not passed on, by reason, IKEDrops the IKE messages that were not acted upon.
@@ -65,6 +67,8 @@ type ConnectionStatus struct {
 	Children []ChildStatus   `json:"children"`
 	// LastFailure is the last failure, even if all is well now.
 	LastFailure *Failure `json:"last_failure,omitempty"`
+	// Warnings are what is not as it should be now, although nothing has failed; each has a Diagnosis.
+	Warnings []Failure `json:"warnings,omitempty"`
 }
 
 // SecretStatus says that there is a secret, and whose it is.
@@ -217,7 +221,7 @@ func (c *control) status() Status {
 	c.handle(ike.Tick{}) // SPIs that were taken down last are given back when the endpoint is called again
 	s := Status{
 		Time: time.Now(), Started: c.began, Device: c.edges.name, MTU: c.deviceMTU, Connections: []ConnectionStatus{},
-		Refused: slices.Clone(c.refused), Drops: c.counters.byReason(), IKEDrops: maps.Clone(c.ikeDrops),
+		Refused: slices.Clone(c.refused), Warnings: slices.Clone([]Failure(c.warnings)), Drops: c.counters.byReason(), IKEDrops: maps.Clone(c.ikeDrops),
 		KeepalivesIn: c.counters.keepalivesIn.Load(), KeepalivesOut: c.counters.keepalivesOut.Load(),
 		ECNUnused: c.counters.ecnUnused.Load(), SPIs: c.slots.InUse(),
 		Offloads: c.edges.offloadStatus(), Queues: len(c.edges.queues), Sockets: c.edges.socketStatus(), Shortages: c.edges.shortages(), AESGCM: suite.AESGCM(),
@@ -227,6 +231,7 @@ func (c *control) status() Status {
 		index[conn.cfg.Name] = i
 		s.Connections = append(s.Connections, configured(conn.cfg))
 		s.Connections[i].LastFailure = conn.failure
+		s.Connections[i].Warnings = slices.Clone([]Failure(conn.warnings))
 		s.Connections[i].Assigned = c.inner.status(conn.cfg)
 	}
 	for _, shunt := range c.policies.shunts {

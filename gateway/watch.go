@@ -14,6 +14,11 @@ import (
 type connection struct {
 	cfg     *ike.Connection
 	failure *Failure // the last one
+	// warnings are what is wrong although nothing has failed. since is when the connection was configured; stirred: something has
+	// happened to it since.
+	warnings warnings
+	since    time.Time
+	stirred  bool
 	// children are those of the configuration. The list is never changed, but may be replaced.
 	children []*kept
 	tally    tally
@@ -40,6 +45,9 @@ func (c *control) event(ev ike.Event) {
 	c.count(ev)
 	c.counts.event(ev)
 	c.tell(ev)
+	if conn := c.conns[ev.Conn]; conn != nil {
+		conn.note(ev)
+	}
 	switch ev.Kind {
 	case ike.Dropped:
 		reason := ev.Text
@@ -88,10 +96,7 @@ func (c *control) Traced(m *ike.Message) {
 
 // failed remembers a failure.
 func (c *control) failed(ev ike.Event) {
-	f := Failure{Time: time.Now(), Kind: ev.Kind.String(), Child: ev.Child, Text: ev.Text, Remedy: ev.Remedy, Diagnosis: ev.Diagnosis}
-	if ev.Path.Remote.IsValid() {
-		f.Peer = ev.Path.Remote.String()
-	}
+	f := failureOf(ev)
 	if conn := c.conns[ev.Conn]; conn != nil {
 		conn.failure = &f
 		return

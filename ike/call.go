@@ -1,8 +1,11 @@
 package ike
 
 import (
+	"errors"
 	"slices"
 	"time"
+
+	"github.com/culvert-vpn/culvert/explain"
 )
 
 // dial asks for the path to the peer, unless an attempt is under way, or it is too early, or the peer cannot be called.
@@ -59,8 +62,12 @@ func (k *keeper) resolved(r Resolved) {
 	}
 	k.noWay = r.Err != nil
 	if r.Err != nil {
-		k.end.emit(Event{Kind: Failed, Conn: k.conn.Name, Text: r.Err.Error()})
-		k.failed(r.Err.Error())
+		ev := Event{Kind: Failed, Conn: k.conn.Name, Text: r.Err.Error()}
+		if known := (*explain.Error)(nil); errors.As(r.Err, &known) {
+			ev = ev.because(known.Diagnosis)
+		}
+		k.end.emit(ev)
+		k.failed(ev.Text)
 		return
 	}
 	if k.current() != nil {

@@ -91,6 +91,9 @@ func (sa *ikeSA) proves(c *content) (proved, shows bool) {
 
 // lost is called when the peer proved that it lost the IKE SA: nothing is left to say in it (RFC 6290 3).
 func (sa *ikeSA) lost() {
+	if sa.conn != nil && sa.isCurrent() {
+		sa.end.keeperOf(sa.conn).lived(sa, peerRestarted)
+	}
 	sa.forsaken(Event{Kind: Failed, Text: "the peer has restarted and lost the IKE SA"})
 }
 

@@ -249,6 +249,9 @@ func (sa *ikeSA) deletedByPeer(c *content) {
 	conn, mattered := sa.conn, sa.successor == nil && sa.predecessor == nil
 	if mattered {
 		sa.event(Closed, "the peer closed the IKE SA", "")
+		if conn != nil && sa.isCurrent() && !sa.sentAway && sa.renewing == nil && sa.end.otherWith(sa) == nil { // or the peer has set it up anew
+			sa.end.keeperOf(conn).lived(sa, peerDeleted)
+		}
 	}
 	replaced, policies := slices.ContainsFunc(sa.children, func(c *childSA) bool { return !c.gone && len(c.twins()) > 0 }), sa.policies()
 	sa.linger()

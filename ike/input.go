@@ -55,7 +55,7 @@ type Intercept struct {
 	On          bool
 }
 
-// Resolved answers a Dial: the path to the peer, or why there is none.
+// Resolved answers a Dial: the path to the peer, or why there is none. Err may be an explain.Error.
 type Resolved struct {
 	Conn string
 	Path natt.Path

@@ -54,6 +54,9 @@ type keeper struct {
 	// sent is where the next call goes instead of to the configured peer, redirects are when we were redirected of late.
 	sent      *redirect
 	redirects []time.Time
+	// recent are the IKE SAs that came to a sudden end of late. nextLoop is when that may be told of again.
+	recent   []life
+	nextLoop time.Time
 }
 
 // keptChild is what a keeper knows of one child.
@@ -467,6 +470,7 @@ func (k *keeper) reconcile(sa, other *ikeSA) {
 	case k.conn.Unique == UniqueNo && other.path.Remote.Addr() == sa.path.Remote.Addr() && other.rival() == sa:
 		other.awaitPeer()
 	case k.conn.Unique == UniqueReplace:
+		k.lived(other, replacedByUs)
 		other.close("the peer is connected anew, and unique = replace")
 		k.end.touch(other)
 	}

@@ -432,6 +432,7 @@ func (e *Endpoint) initialContact(sa *ikeSA) {
 			continue
 		}
 		other.event(Closed, "the peer started anew", "")
+		e.keeperOf(other.conn).lived(other, startedAnew)
 		other.remove()
 	}
 }

@@ -32,7 +32,7 @@ FILE is ` + defaultConfig + ` if it is not given.`,
 				return err
 			}
 			defer conf.Secrets.Wipe()
-			for _, text := range gateway.AdviceAddresses(conf.Connections) {
+			for _, text := range append(gateway.AdviceAddresses(conf.Connections), gateway.AdviceNetworks(conf.Connections)...) {
 				fmt.Fprintln(cmd.ErrOrStderr(), path+": warning: "+text)
 			}
 			return conf.Describe(cmd.OutOrStdout())

@@ -125,7 +125,7 @@ func runDaemon(flags runFlags, stderr io.Writer) error {
 
 // advice is what stands in the way of a configuration on this host.
 func advice(conf *config.Config) []string {
-	return append(gateway.Advice(gateway.Policies(conf)...), gateway.AdviceAddresses(conf.Connections)...)
+	return append(gateway.Advice(gateway.Policies(conf)...), gateway.AdviceAddresses(conf.Connections)...) // the gateway itself tells of AdviceNetworks
 }
 
 // options are those of the gateway; closeAll closes what was opened for them.

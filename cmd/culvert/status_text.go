@@ -90,6 +90,9 @@ func (t *statusText) gateway(s *gateway.Status) {
 	for i := range s.Pools {
 		t.pool(&s.Pools[i])
 	}
+	for _, w := range s.Warnings {
+		t.failure("WARNING", w)
+	}
 	t.drops("packets dropped", s.Drops)
 	t.drops("IKE dropped", s.IKEDrops)
 }
@@ -170,6 +173,9 @@ func (t *statusText) connection(c *gateway.ConnectionStatus) {
 			name = "FAILURE"
 		}
 		t.failure(name, *c.LastFailure)
+	}
+	for _, w := range c.Warnings {
+		t.failure("WARNING", w)
 	}
 }
 
