@@ -53,7 +53,7 @@ func TestLongLives(t *testing.T) {
 	for range 2 * maxLives {
 		at = at.Add(2 * time.Minute)
 		k.end.now = at
-		sa := &ikeSA{end: k.end, conn: k.conn, remoteID: testID("@peer")}
+		sa := &ikeSA{end: k.end, conn: k.conn, remoteID: testID("@peer"), state: &established{}}
 		sa.origin.authenticated = at.Add(-shortLife - 1)
 		k.lived(sa, peerDeleted)
 		sa.origin.authenticated = at.Add(-time.Second)
@@ -70,7 +70,7 @@ func TestSharedIdentity(t *testing.T) {
 	k.end.now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for n := range loopCount {
 		k.end.now = k.end.now.Add(time.Second)
-		sa := &ikeSA{end: k.end, conn: k.conn, remoteID: testID("@peer")}
+		sa := &ikeSA{end: k.end, conn: k.conn, remoteID: testID("@peer"), state: &established{}}
 		sa.path.Remote = netip.MustParseAddrPort([]string{"192.0.2.1:500", "192.0.2.2:500"}[n%2])
 		sa.origin.authenticated = k.end.now.Add(-time.Second)
 		k.lived(sa, []ending{startedAnew, replacedByUs}[n%2])
