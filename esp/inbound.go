@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/culvert-vpn/culvert/internal/prefetch"
 	"github.com/culvert-vpn/culvert/suite"
 )
 
@@ -58,6 +59,12 @@ func NewInbound(c InboundConfig) *Inbound {
 
 // SPI is the SPI the packets bear.
 func (i *Inbound) SPI() uint32 { return i.spi }
+
+// Prefetch has fetched into the caches what Open needs of the SA. It waits for no more than the SA itself.
+func (i *Inbound) Prefetch() {
+	suite.Prefetch(i.cipher)
+	prefetch.Slice(i.window.ring, len(i.window.ring))
+}
 
 // Opened is what became of a packet.
 type Opened struct {

@@ -57,6 +57,9 @@ func NewOutbound(c OutboundConfig) *Outbound {
 // SPI is the SPI the packets bear.
 func (o *Outbound) SPI() uint32 { return o.spi }
 
+// Prefetch has fetched into the caches what Seal needs of the SA. It waits for no more than the SA itself.
+func (o *Outbound) Prefetch() { suite.Prefetch(o.cipher) }
+
 // Reserve takes n sequence numbers for the caller alone: first, first+1 ... It takes all or none: ok is false
 // if fewer than n are left before the number space or the hard packet limit ends, if the hard byte limit is
 // reached, and for n < 1. Bytes count when they are sealed, so what was reserved below the byte limit may

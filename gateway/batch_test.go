@@ -141,15 +141,19 @@ func batchEqualsSingles(t *testing.T, r *rand.Rand, n int, how string) {
 		s := randomSuper(r)
 		for i := range s.Segments() {
 			one := tun.Super{Packet: slices.Clone(piece[:s.Cut(i, piece)])}
-			single.forward(&one)
+			single.take(&one)
+			single.forwardAll()
 			single.out.flush()
 		}
-		s.Packet = batched.buf[:copy(batched.buf, s.Packet)]
-		batched.forward(&s)
+		room := batched.buf[batched.used+tun.Headroom:]
+		s.Packet = room[:copy(room, s.Packet)]
+		batched.take(&s)
 		if r.IntN(50) == 0 {
+			batched.forwardAll()
 			batched.out.flush()
 		}
 	}
+	batched.forwardAll()
 	batched.out.flush()
 	if !slices.Equal(together.list, apart.list) {
 		t.Fatalf("%s: %d datagrams, %d one by one: they are not the same", how, len(together.list), len(apart.list))
@@ -190,7 +194,8 @@ func TestBalancedTrains(t *testing.T) {
 		f := outboundOf(t, conn, "tunnel")
 		packet := ipPacket(hostB, hostA, inet.ProtoTCP, tcp(flagACK, 1, 0, make([]byte, c.payload)))
 		s := tun.Super{Packet: packet, GSO: tun.GSOTCP4, HdrLen: 40, SegmentSize: c.segment, NeedsChecksum: true, ChecksumStart: 20, ChecksumOffset: tcpChecksum}
-		f.forward(&s)
+		f.take(&s)
+		f.forwardAll()
 		f.out.flush()
 		if len(lengths) != c.trains || slices.Max(lengths)-slices.Min(lengths) >= len(lengths) {
 			t.Errorf("%d bytes in segments of %d: trains of %v datagrams, want %d", c.payload, c.segment, lengths, c.trains)
@@ -218,8 +223,9 @@ func TestBatchErrors(t *testing.T) {
 		size int
 	}{{1, 10}, {200, 10}, {200, 10}, {1, 20}, {1, 1000}, {1, 30}} {
 		s := tun.Super{Packet: ping(hostB, netip.AddrFrom4([4]byte{10, 103, 0, p.last}), string(make([]byte, p.size)))}
-		f.forward(&s)
+		f.take(&s)
 	}
+	f.forwardAll()
 	f.out.flush()
 	if len(conn.list) != 4 || again != 1 {
 		t.Errorf("%d datagrams left, %d of them were tried twice", len(conn.list), again)

@@ -173,6 +173,7 @@ func (l lane) Write(s tun.Super, more [][]byte) error {
 // scriptQueue gives what next says, and keeps what is written.
 type scriptQueue struct {
 	next    func() (tun.Super, bool)
+	alone   bool        // nothing waits behind what is read
 	written []tun.Super // joined
 	lanes   []int       // where each was written, if to one of several
 }
@@ -182,11 +183,14 @@ func (q *scriptQueue) Read(buf []byte) (tun.Super, error) {
 	if !ok {
 		return tun.Super{}, os.ErrClosed
 	}
-	s.Packet = buf[:copy(buf, s.Packet)]
+	s.Packet = buf[tun.Headroom:][:copy(buf[tun.Headroom:], s.Packet)]
 	return s, nil
 }
 
 func (q *scriptQueue) TryRead(buf []byte) (tun.Super, bool, error) {
+	if q.alone {
+		return tun.Super{}, false, nil
+	}
 	s, err := q.Read(buf)
 	if err != nil {
 		return tun.Super{}, false, nil // the end is for Read to tell
@@ -349,6 +353,7 @@ func outbound(t *testing.T, input []byte) {
 	// The slow one gets a packet at a time. If the first of a superpacket is too big, its sender is told so once, and the
 	// others are not sent: they would be too big as well.
 	slow := newRig(w)
+	slow.queue.alone = true
 	var packets [][]byte
 	rest, told := items, 0
 	slow.out(t, func() (tun.Super, bool) {

@@ -8,6 +8,7 @@ import (
 	"github.com/culvert-vpn/culvert/esp"
 	"github.com/culvert-vpn/culvert/ike"
 	"github.com/culvert-vpn/culvert/internal/inet"
+	"github.com/culvert-vpn/culvert/internal/prefetch"
 	"github.com/culvert-vpn/culvert/natt"
 	"github.com/culvert-vpn/culvert/udp"
 )
@@ -20,6 +21,7 @@ type inboundLoop struct {
 	out    *writer
 	trains []udp.Datagrams // of one call
 	opened []esp.Opened
+	ahead  []*inboundSA // of the trains of one call
 	whole  rebuilder
 	inspector
 
@@ -29,7 +31,7 @@ type inboundLoop struct {
 func newInboundLoop(d *datapath, conn udp.Conn, natt bool, out *writer) *inboundLoop {
 	return &inboundLoop{
 		datapath: d, conn: conn, natt: natt, out: out,
-		trains: make([]udp.Datagrams, maxTrains), opened: make([]esp.Opened, 0, maxTrain),
+		trains: make([]udp.Datagrams, maxTrains), opened: make([]esp.Opened, 0, maxTrain), ahead: make([]*inboundSA, 0, maxTrains),
 		whole: rebuilder{make([]byte, 0, maxRebuilt)},
 	}
 }
@@ -60,6 +62,7 @@ func (f *inboundLoop) run() {
 }
 
 func (f *inboundLoop) receiveAll(trains []udp.Datagrams) {
+	f.lookAhead(trains)
 	for i := range trains {
 		if f.whole.used() {
 			f.finish()
@@ -67,6 +70,36 @@ func (f *inboundLoop) receiveAll(trains []udp.Datagrams) {
 		f.receive(&trains[i])
 	}
 	f.finish()
+}
+
+// lookAhead has fetched from memory what opening these trains will need of their SAs. Among thousands of tunnels nearly all of it is far
+// away: the steps from an SPI to a key, and the key itself, are twenty cache lines. Here each step is made for all trains before the
+// next one, so that the processor fetches them side by side, where opening one train after the other would wait for each.
+func (f *inboundLoop) lookAhead(trains []udp.Datagrams) {
+	if len(trains) < 2 {
+		return
+	}
+	list, last := f.ahead[:0], (*inboundSA)(nil)
+	for i := range trains {
+		if b := trains[i].Buf; len(b) >= 4 {
+			sa := f.inbound[spiOf(b)%uint32(len(f.inbound))].Load()
+			if sa == nil || sa == last {
+				continue
+			}
+			prefetch.Value(sa)
+			list, last = append(list, sa), sa
+		}
+	}
+	for _, sa := range list {
+		prefetch.Value(sa.esp)
+		prefetch.Value(sa.path.Load())
+		prefetch.Slice(sa.local, 1)
+		prefetch.Slice(sa.remote, 1)
+	}
+	for _, sa := range list {
+		sa.esp.Prefetch()
+	}
+	clear(list) // they may be gone before the next call
 }
 
 // finish writes what is kept back; nothing refers to the buffers any more.

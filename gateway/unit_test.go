@@ -394,7 +394,8 @@ func forwardingAllocatesNothing(t *testing.T, mode string) {
 		return func() {
 			s := super
 			s.Packet = sender.buf[:copy(sender.buf, super.Packet)]
-			sender.forward(&s)
+			sender.take(&s)
+			sender.forwardAll()
 			sender.out.flush()
 			train := wire.sent
 			train.Buf = buf[:copy(buf, train.Buf)]

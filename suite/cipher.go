@@ -25,6 +25,13 @@ type Cipher interface {
 	Open(pkt []byte, clear int, seqHi uint32, esn bool) ([]byte, error)
 }
 
+// Prefetch has the keys of a cipher fetched into the caches, if there are so many of them that it is worth while. It does not wait.
+func Prefetch(c Cipher) {
+	if c, ok := c.(*aesGCM); ok {
+		c.gcm.Prefetch()
+	}
+}
+
 // espHeaderLen is SPI and sequence number (RFC 4303 2); 64-bit sequence numbers exist in ESP only.
 const espHeaderLen = 8
 

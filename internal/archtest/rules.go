@@ -10,8 +10,9 @@ const module = "github.com/culvert-vpn/culvert"
 var imports = map[string]string{
 	// These decide.
 	"internal/inet":      "",
+	"internal/prefetch":  "",
 	"ident":              "",
-	"suite/internal/gcm": "",
+	"suite/internal/gcm": "internal/prefetch",
 	"suite":              "suite/internal/gcm",
 	"natt":               "",
 	"explain":            "",
@@ -25,7 +26,7 @@ var imports = map[string]string{
 	"psk":                "ident suite",
 	"ike/wire":           "ident suite ts",
 	"ike":                "explain ident ike/wire natt psk suite ts",
-	"esp":                "internal/inet suite",
+	"esp":                "internal/inet internal/prefetch suite",
 
 	// These touch the world.
 	"tun":             "internal/inet offload",
@@ -34,7 +35,7 @@ var imports = map[string]string{
 	"resolved":        "",
 	"vici/client":     "vici",
 	"config":          "ident ike offload psk suite ts",
-	"gateway":         "config esp explain ident ike ike/wire internal/holder internal/inet natt offload pool psk resolved suite ts tun udp vici vici/client",
+	"gateway":         "config esp explain ident ike ike/wire internal/holder internal/inet internal/prefetch natt offload pool psk resolved suite ts tun udp vici vici/client",
 	"doctor":          "config explain gateway ident ike ike/wire internal/conftext internal/holder natt offload suite ts udp",
 	"metrics":         "gateway ike",
 	"cmd/...":         "bench/compare config convert doctor draft esp explain gateway ident ike ike/wire internal/demo internal/holder internal/inet metrics natt offload pool psk resolved suite ts tun udp vici vici/client",
@@ -58,7 +59,7 @@ var imports = map[string]string{
 }
 
 // deciding are the packages that take time, randomness and bytes and return values, and do nothing else.
-var deciding = words("draft convert explain internal/conftext ident psk ts suite suite/internal/gcm natt offload pool vici ike/wire ike esp internal/inet")
+var deciding = words("draft convert explain internal/conftext ident psk ts suite suite/internal/gcm natt offload pool vici ike/wire ike esp internal/inet internal/prefetch")
 
 // forTests may be imported by tests, by each other and by the programs that exercise the whole, but by nothing
 // that runs in the daemon.

@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"unsafe"
+
+	"github.com/culvert-vpn/culvert/internal/prefetch"
 )
 
 // TagLen is the length in bytes of a whole tag.
@@ -65,6 +67,9 @@ func newBy(by implementation, aesKey []byte) (*AEAD, error) {
 	clear(h[:])
 	return a, nil
 }
+
+// Prefetch has the key fetched into the caches.
+func (a *AEAD) Prefetch() { prefetch.Value(&a.key) }
 
 // expand makes the round keys (FIPS 197 5.2), with words as they are in memory: RotWord goes to the right.
 func (k *key) expand(aesKey []byte) {
