@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -30,11 +31,14 @@ func newNew() *cobra.Command {
 // secretBytes is the length of a new secret: as many bits as the strongest key that it protects.
 const secretBytes = 32
 
-// newSecret draws a secret and writes it in the form of the configuration.
+// newSecret draws a secret and writes it in the form of the configuration. White space at an end looks like a slip, in a secret of a
+// person's, and draws a warning.
 func newSecret() string {
 	key := make([]byte, secretBytes)
-	rand.Read(key) // never fails: crypto/rand ends the program instead
 	defer clear(key)
+	for first := true; first || len(bytes.TrimSpace(key)) < len(key); first = false {
+		rand.Read(key) // never fails: crypto/rand ends the program instead
+	}
 	return "0s" + base64.StdEncoding.EncodeToString(key)
 }
 

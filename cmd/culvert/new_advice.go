@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/culvert-vpn/culvert/config"
 	"github.com/culvert-vpn/culvert/draft"
 )
 
@@ -28,6 +29,7 @@ func (a *adviser) sites(s draft.SiteToSite, mine, other file, p placement, peerN
 	a.say("\nBring the other file to %s over a channel that you trust, and delete it here:", other.gateway)
 	a.transfer(other, s.There.Address)
 	a.say("\nOn %s, as root:", other.gateway)
+	a.install(file{gateway: other.gateway, peer: other.peer, strongSwan: other.strongSwan, path: filepath.Base(other.path)})
 	a.start(other, s.There.Networks, s.Here.Networks)
 
 	called, caller := s.There, s.Here
@@ -35,6 +37,7 @@ func (a *adviser) sites(s draft.SiteToSite, mine, other file, p placement, peerN
 		called, caller = s.Here, s.There
 	}
 	a.firewalls(called.Name, called.Address, caller.Name, peerNAT || called.Name == s.Here.Name)
+	a.unpackaged()
 }
 
 // clients does the same for remote access.
@@ -52,9 +55,13 @@ func (a *adviser) clients(r draft.RemoteAccess, gateway file, clients []file, p 
 		a.transfer(c, "")
 	}
 	a.say("\nOn each client, as root:")
+	for _, c := range clients {
+		a.install(file{gateway: c.gateway, peer: c.peer, path: filepath.Base(c.path)})
+	}
 	a.start(file{}, nil, nil)
 	a.firewalls(r.Gateway.Name, r.Gateway.Address, "the clients", true)
 	a.say("- Hosts in %s send what is for %v to %s: give them a route, if it is not their default.", words(r.Gateway.Networks), r.Pool, r.Gateway.Name)
+	a.unpackaged()
 }
 
 func (a *adviser) written(f file, what string) { a.say("%s: %s, %s", f.path, what, f.gateway) }
@@ -63,10 +70,19 @@ func (a *adviser) written(f file, what string) { a.say("%s: %s, %s", f.path, wha
 func (a *adviser) installed(f file, p placement) {
 	switch {
 	case p.both != "":
-		a.run("install -D -m 600 %s %s && rm %[1]s", f.path, defaultConfig)
+		a.install(f)
 	case !p.included:
 		a.run("echo 'include conf.d/*.conf' >> %s", filepath.Join(p.etc, filepath.Base(defaultConfig)))
 	}
+}
+
+// install says how a file gets to the place where the package looks for it: its daemon is a user of its own.
+func (a *adviser) install(f file) {
+	if f.strongSwan {
+		a.run("install -m 600 %s /etc/swanctl/conf.d/%s.conf && rm %[1]s", f.path, f.peer)
+		return
+	}
+	a.run("install -D -m 640 -g %s %s /etc/culvert/conf.d/%s.conf && rm %[2]s", config.Group, f.path, f.peer)
 }
 
 // transfer says how a file gets to another machine.
@@ -77,12 +93,7 @@ func (a *adviser) transfer(f file, host string) {
 	case strings.Contains(host, ":"):
 		host = "[" + host + "]"
 	}
-	if f.strongSwan {
-		a.run("scp %s root@%s:/etc/swanctl/conf.d/%s.conf && rm %[1]s", f.path, host, f.peer)
-		return
-	}
-	a.run("scp %s root@%s:%s && rm %[1]s", f.path, host, defaultConfig)
-	a.say("  (If it has tunnels already, to conf.d/%s.conf there, and have its culvert.conf say: include conf.d/*.conf)", f.peer)
+	a.run("scp %s root@%s: && rm %[1]s", f.path, host)
 }
 
 // start says how a gateway is set going that forwards between these networks.
@@ -98,7 +109,7 @@ func (a *adviser) start(f file, local, remote []netip.Prefix) {
 		a.run("swanctl --load-all")
 		return
 	}
-	a.run("systemctl enable --now culvert     # if it runs already: culvert reload")
+	a.run("systemctl restart culvert     # culvert reload, if other tunnels are not to be interrupted")
 	a.run("culvert status")
 }
 
@@ -112,6 +123,12 @@ func (a *adviser) firewalls(called, address, caller string, nat bool) {
 	a.say("- %s: nothing has to be let in, only UDP to these two ports out.", caller)
 	a.say("- A cloud VM has to forward for others: switch off the source/destination check (AWS) or enable IP forwarding (Azure,")
 	a.say("  Google Cloud), and route what is for the other network to the VM. sysctl -w lasts until the next boot: /etc/sysctl.d.")
+}
+
+// unpackaged says what is different without the package.
+func (a *adviser) unpackaged() {
+	a.say("\nWhere Culvert is not installed as a package: the first file of a gateway is %s, of mode 600, and the", defaultConfig)
+	a.say("daemon is culvert run.")
 }
 
 func (a *adviser) writeTo(w io.Writer) error {

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"regexp"
+	"strconv"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -128,10 +131,12 @@ func writeAll(files []*file, force bool) error {
 	return nil
 }
 
-// writePrivate writes a file that only its owner may read, whole or not at all. Its directory is made if there is none.
+// writePrivate writes a file that only its owner may read, whole or not at all; in the directory of the daemon's group, the group may
+// as well. Its directory is made if there is none.
 func writePrivate(path string, text []byte, force bool) (err error) {
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	gid, err := makeDirectory(dir)
+	if err != nil {
 		return err
 	}
 	temp, err := os.CreateTemp(dir, ".culvert-*") // with mode 0600
@@ -143,6 +148,13 @@ func writePrivate(path string, text []byte, force bool) (err error) {
 			os.Remove(temp.Name()) // it is named, so somebody may find it
 		}
 	}()
+	if gid >= 0 {
+		err = cmp.Or(temp.Chown(-1, gid), temp.Chmod(0o640))
+	}
+	if err != nil {
+		temp.Close()
+		return err
+	}
 	_, err = temp.Write(text)
 	err = cmp.Or(err, temp.Sync(), temp.Close())
 	if err != nil {
@@ -158,4 +170,35 @@ func writePrivate(path string, text []byte, force bool) (err error) {
 		return err
 	}
 	return os.Remove(temp.Name())
+}
+
+// makeDirectory makes a directory with those above it. It returns the daemon's group if dir is that group's, else -1. What is made in
+// a directory of the daemon's group is that group's too.
+func makeDirectory(dir string) (gid int, err error) {
+	if info, err := os.Stat(dir); err == nil {
+		return daemonsGroup(info), nil
+	}
+	if gid, err = makeDirectory(filepath.Dir(dir)); err != nil {
+		return -1, err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return -1, err
+	}
+	if gid >= 0 {
+		return gid, cmp.Or(os.Chown(dir, -1, gid), os.Chmod(dir, 0o750))
+	}
+	return -1, nil
+}
+
+// daemonsGroup is the daemon's group if a file belongs to it, else -1.
+func daemonsGroup(info fs.FileInfo) int {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return -1
+	}
+	g, err := user.LookupGroup(config.Group)
+	if err != nil || g.Gid != strconv.FormatUint(uint64(stat.Gid), 10) {
+		return -1
+	}
+	return int(stat.Gid)
 }

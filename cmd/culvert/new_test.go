@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -171,6 +173,19 @@ func TestNewRefuses(t *testing.T) {
 	}
 	if files, _ := filepath.Glob("*"); files != nil {
 		t.Errorf("written in spite of errors: %v", files)
+	}
+}
+
+// A secret is never one that a check complains about.
+func TestNewSecret(t *testing.T) {
+	seen := map[string]bool{}
+	for range 500 { // of random bytes, one in 20 begins or ends with white space
+		text := newSecret()
+		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(text, "0s"))
+		if err != nil || len(key) != secretBytes || !bytes.Equal(bytes.TrimSpace(key), key) || seen[text] {
+			t.Fatalf("a secret that is not as it should be: %d bytes, %v", len(key), err)
+		}
+		seen[text] = true
 	}
 }
 
