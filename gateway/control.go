@@ -46,6 +46,7 @@ type control struct {
 	order     []*connection // of the configuration
 	conns     map[string]*connection
 	strangers *connection // stands for all peers that belong to no connection
+	traced    uint64      // counts IKE messages
 	refused   []Failure   // of peers that belong to no connection, the latest last
 	warnings  warnings    // about the host
 	networks  []hostNetwork

@@ -110,7 +110,7 @@ func lastReply(err error) Reply {
 }
 
 // takesTime reports whether a request may have to wait, for a peer say.
-func (r Request) takesTime() bool { return r.Cmd != "status" && r.Cmd != "version" }
+func (r Request) takesTime() bool { return r.Cmd != "status" && r.Cmd != "version" && r.Cmd != "trace" }
 
 // answer does what a client asks for, but for the last reply.
 func (c *call) answer(r Request) error {
@@ -132,6 +132,12 @@ func (c *call) answer(r Request) error {
 		return c.reply(Reply{Status: &status})
 	case "version":
 		return c.reply(Reply{Version: Version()})
+	case "trace":
+		list, err := g.Trace(ctx, r.Conn, r.After)
+		if err != nil {
+			return err
+		}
+		return c.reply(Reply{Trace: list})
 	case "reload":
 		if g.options.reload == nil {
 			return errors.New("this gateway has no configuration that it could load again")

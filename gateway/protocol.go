@@ -14,13 +14,15 @@ const DefaultControl = "/run/culvert/control"
 
 // Request asks for something.
 type Request struct {
-	// Cmd is "status", "up", "down", "rekey", "reload" or "version".
+	// Cmd is "status", "up", "down", "rekey", "reload", "trace" or "version".
 	Cmd string `json:"cmd"`
 	// Conn and Child name what up, down and rekey are about; without Child it is all of the connection.
 	Conn  string `json:"conn,omitempty"`
 	Child string `json:"child,omitempty"`
 	// Reauth makes rekey set the IKE SA up anew, with all its children.
 	Reauth bool `json:"reauth,omitempty"`
+	// After is the number of the last message of a trace that is known already.
+	After uint64 `json:"after,omitempty"`
 	// Timeout in seconds is how long to wait for success; 0 is DefaultTimeout, and more than MaxTimeout is cut off.
 	Timeout float64 `json:"timeout,omitempty"`
 }
@@ -37,6 +39,8 @@ type Reply struct {
 	Status  *Status    `json:"status,omitempty"`
 	Reload  *Reloaded  `json:"reload,omitempty"`
 	Version string     `json:"version,omitempty"`
+	// Trace is set in the answer to "trace", even if it is empty.
+	Trace []TraceMessage `json:"trace,omitempty"`
 	// Done is set in the last one, together with Error and Remedy if the request has failed.
 	Done   bool   `json:"done,omitempty"`
 	Error  string `json:"error,omitempty"`

@@ -155,6 +155,7 @@ func (c *control) configure(conns []*ike.Connection) {
 		for _, child := range cfg.Children {
 			conn.children = append(conn.children, c.policies.byConfig[child])
 		}
+		conn.trace.room(share(len(conns)))
 		c.order = append(c.order, conn)
 		c.conns[cfg.Name] = conn
 	}

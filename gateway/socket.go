@@ -155,6 +155,13 @@ func (c Client) Status(ctx context.Context) (Status, error) {
 	return s, err
 }
 
+// Trace asks for the last IKE messages of a connection, as Gateway.Trace does.
+func (c Client) Trace(ctx context.Context, conn string, after uint64) ([]TraceMessage, error) {
+	var list []TraceMessage
+	err := c.Do(ctx, Request{Cmd: "trace", Conn: conn, After: after}, func(r Reply) { list = append(list, r.Trace...) })
+	return list, err
+}
+
 // RequestError is why a request has failed.
 type RequestError struct {
 	Text, Remedy string

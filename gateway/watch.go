@@ -22,6 +22,7 @@ type connection struct {
 	// children are those of the configuration. The list is never changed, but may be replaced.
 	children []*kept
 	tally    tally
+	trace    trace
 }
 
 // child is a configured child, nil if there is none of that name.
@@ -86,12 +87,6 @@ func (c *control) connOf(name string) *connection {
 		return conn
 	}
 	return c.strangers
-}
-
-// Traced counts a message.
-func (c *control) Traced(m *ike.Message) {
-	c.connOf(m.Conn).tally.message(m)
-	c.counts.message(m)
 }
 
 // failed remembers a failure.
