@@ -89,10 +89,13 @@ func (p *prober) run(ctx context.Context) {
 	}
 }
 
-// open asks, unless that is being done.
+// open asks, or asks again.
 func (p *prober) open(open map[natt.Path]*openProbe, e ike.Probe) {
 	o := open[e.Path]
-	if o == nil {
+	if o != nil {
+		o.Again()
+		o.until = time.Now().Add(probeTime)
+	} else {
 		if len(open) >= openProbes {
 			return
 		}

@@ -44,5 +44,8 @@ func (p *Probe) Heard() (Unreachable, bool) {
 	return p.hear()
 }
 
+// Again sends the datagram once more.
+func (p *Probe) Again() { p.again() }
+
 // keepalive is what a Probe sends.
 var keepalive = [1]byte{0xff}

@@ -64,6 +64,8 @@ func obstacle(err error) Obstacle {
 	return HostUnreachable
 }
 
+func (p *Probe) again() { _, _ = unix.Write(p.handle.fd, keepalive[:]) }
+
 func (p *Probe) hear() (Unreachable, bool) {
 	var data [64]byte
 	var oob [512]byte

@@ -26,6 +26,8 @@ func (p *Probe) open(local netip.Addr, _ uint32) error {
 	return nil
 }
 
+func (p *Probe) again() { _, _ = p.handle.conn.Write(keepalive[:]) }
+
 // hear knows of closed ports only: these platforms tell nothing else, nor who said so.
 func (p *Probe) hear() (Unreachable, bool) {
 	var b [1]byte
