@@ -138,7 +138,7 @@ var networkCauses = []Entry{
 		Title: "The same network is in two places",
 		Meaning: "An address can be in one place only. If the network of the peer is also one of this host's interfaces, a container network such as 172.17.0.0/16 say, or that of both " +
 			"sites, as 192.168.1.0/24 often is, or that of another connection, packets go to the one and never to the other.",
-		Symptoms: []string{"the tunnel is up and nothing answers", "some hosts of the other site are reached and others are not", "Docker: 172.17.0.0/16"},
+		Symptoms: []string{"the tunnel is up and nothing answers", "some hosts of the other site are reached and others are not", "Docker networks 172.17.0.0/16 at both ends"},
 		Fixes: []Fix{
 			{Side: Here, Text: "narrow remote_ts to what is only at the peer's"},
 			{Side: Here, Text: "give the interface another network; Docker: \"bip\" and \"default-address-pools\" in /etc/docker/daemon.json"},
@@ -181,7 +181,7 @@ var networkCauses = []Entry{
 		Title: "The peer speaks IKEv1",
 		Meaning: "Culvert speaks IKEv2 only. The peer answered in version 1, said that it knows no version 2, or called with IKEv1 (Main Mode or Aggressive Mode). IKEv1 is obsolete since 2023 " +
 			"(RFC 9395), and every gateway that is still maintained speaks IKEv2.",
-		Symptoms: []string{"INVALID_MAJOR_VERSION", "ISAKMP Main Mode", "Phase 1"},
+		Symptoms: []string{"INVALID_MAJOR_VERSION", "ISAKMP Main Mode", "Phase 1 negotiation"},
 		Fixes: []Fix{
 			{Side: Peer, Text: "strongSwan: version = 2 (ipsec.conf: keyexchange=ikev2)"},
 			{Side: Peer, Text: "FortiGate: set ike-version 2; Cisco: an IKEv2 profile; MikroTik: exchange-mode=ike2; Libreswan: ikev2=yes; pfSense: key exchange version IKEv2"},

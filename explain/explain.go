@@ -79,15 +79,16 @@ func (f Fix) String() string {
 
 // Entry is what the catalogue says of a cause.
 type Entry struct {
-	Cause Cause
+	Cause Cause `json:"cause"`
 	// Title is a headline, without a full stop.
-	Title string
+	Title string `json:"title"`
 	// Meaning says what happened and why, in general, in a paragraph.
-	Meaning string
-	// Symptoms are what people see: of Culvert, of the peer, of other daemons. They are what they search for.
-	Symptoms []string
+	Meaning string `json:"meaning"`
+	// Symptoms are what people see: of Culvert, of the peer, of other daemons, whose name stands in front with a colon. They are what
+	// they search for.
+	Symptoms []string `json:"symptoms"`
 	// Fixes say in general what helps, the most likely first.
-	Fixes []Fix
+	Fixes []Fix `json:"fixes"`
 }
 
 // Of is the entry of a cause.
@@ -101,4 +102,4 @@ func Of(c Cause) (Entry, error) {
 }
 
 // Catalogue is all entries, in the order of the page. The slice is the caller's.
-func Catalogue() []Entry { return slices.Concat(catalogue, networkCauses) }
+func Catalogue() []Entry { return slices.Concat(peerCauses, networkCauses) }
