@@ -29,7 +29,7 @@ func newExitCodes() *cobra.Command {
   0  Everything is fine.
   1  What was asked for did not succeed; the reason is on the standard error.
   2  The configuration is not accepted; all its errors are on the standard error. After reload the former one is in effect.
-  3  No daemon is running (status, up, down, rekey, reload).
+  3  No daemon is running (status, explain, up, down, rekey, reload).
   4  The command line is not understood.
   5  Doctor has found a failure; it is on the standard output.`,
 	}

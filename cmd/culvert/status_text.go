@@ -34,7 +34,7 @@ func writeStatus(w io.Writer, s *gateway.Status, p parts) error {
 			t.connection(c)
 		case c.LastFailure != nil && !c.Up:
 			fmt.Fprintf(t.w, "\n%s\n", c.Name)
-			t.failure("FAILURE", *c.LastFailure)
+			t.failure("FAILURE", c.Name, *c.LastFailure)
 		}
 	}
 	if !p.gateway {
@@ -49,7 +49,7 @@ func writeStatus(w io.Writer, s *gateway.Status, p parts) error {
 	if len(s.Refused) > 0 {
 		fmt.Fprintln(t.w, "\nrefused")
 		for _, f := range s.Refused {
-			t.failure(cmp.Or(f.Peer, "a peer"), f)
+			t.failure(cmp.Or(f.Peer, "a peer"), "", f)
 		}
 	}
 	return t.w.Flush()
@@ -91,7 +91,7 @@ func (t *statusText) gateway(s *gateway.Status) {
 		t.pool(&s.Pools[i])
 	}
 	for _, w := range s.Warnings {
-		t.failure("WARNING", w)
+		t.failure("WARNING", "", w)
 	}
 	t.drops("packets dropped", s.Drops)
 	t.drops("IKE dropped", s.IKEDrops)
@@ -172,10 +172,10 @@ func (t *statusText) connection(c *gateway.ConnectionStatus) {
 		if !c.Up {
 			name = "FAILURE"
 		}
-		t.failure(name, *c.LastFailure)
+		t.failure(name, c.Name, *c.LastFailure)
 	}
 	for _, w := range c.Warnings {
-		t.failure("WARNING", w)
+		t.failure("WARNING", "", w)
 	}
 }
 
@@ -224,13 +224,17 @@ func (t *statusText) pool(p *gateway.PoolStatus) {
 	t.row("pool "+p.Name, "%s", strings.Join(lines, "\n"))
 }
 
-func (t *statusText) failure(name string, f gateway.Failure) {
+// failure tells of one; conn is empty if the peer belongs to no connection.
+func (t *statusText) failure(name, conn string, f gateway.Failure) {
 	text := fmt.Sprintf("%s ago: %s", span(t.now.Sub(f.Time)), cmp.Or(f.Text, f.Kind))
 	if f.Child != "" {
 		text = fmt.Sprintf("%s ago, child %s: %s", span(t.now.Sub(f.Time)), f.Child, cmp.Or(f.Text, f.Kind))
 	}
 	if f.Remedy != "" {
 		text += "\nremedy: " + f.Remedy
+	}
+	if f.Diagnosis != nil {
+		text += strings.TrimRight("\nexplain: culvert explain "+conn, " ")
 	}
 	t.row(name, "%s", text)
 }
