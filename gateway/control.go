@@ -141,7 +141,10 @@ func (c *control) run(ctx context.Context, broken <-chan error) (failure error) 
 			c.handle(ike.Tick{})
 		case f := <-c.requests:
 			f(c)
-		case <-look.C: // after which the timer is set anew
+		case now := <-look.C: // after which the timer is set anew
+			for _, ch := range c.children {
+				ch.seeUse(now)
+			}
 			if c.clock.woke() {
 				c.handle(ike.Woke{})
 			}

@@ -16,6 +16,8 @@ type child struct {
 	in      *inboundSA
 	out     *outboundSA
 	account *account // nil: it is not configured
+	// usedIn and usedOut are what was seen of their traffic last.
+	usedIn, usedOut use
 }
 
 // carryOut does what the endpoint asks for.

@@ -34,6 +34,9 @@ func (c *control) tell(ev ike.Event) {
 	}
 	switch ev.Kind {
 	case ike.Established:
+		if now, ok := c.endpoint.Info(ev.SA.ID); ok { // with the addresses that came in the same message
+			ev.SA = &now
+		}
 		c.tellIKE(ev, true)
 	case ike.Closed, ike.Failed:
 		if !ev.SA.Established.IsZero() && ev.SA.State != "replaced" {

@@ -132,12 +132,16 @@ func describeConn(conn *ike.Connection, shunts []config.Shunt) *vici.Message {
 	if !conn.LocalID.IsZero() {
 		local = charonID(conn.LocalID)
 	}
-	describeAuth(m.Section("local-1"), local)
+	class := "pre-shared key"
+	if len(conn.Proposals) == 0 { // it is there for its shunts alone
+		class = ""
+	}
+	describeAuth(m.Section("local-1"), local, class)
 	remote := ""
 	if conn.RemoteID != (ident.Pattern{}) && !conn.RemoteID.IsAny() {
 		remote = charonPattern(conn.RemoteID)
 	}
-	describeAuth(m.Section("remote-1"), remote)
+	describeAuth(m.Section("remote-1"), remote, class)
 	children := m.Section("children")
 	for _, child := range conn.Children {
 		k := children.Section(child.Name).Set("mode", charonMode(child.Mode))
@@ -159,8 +163,8 @@ func describeConn(conn *ike.Connection, shunts []config.Shunt) *vici.Message {
 }
 
 // describeAuth is how one end proves who it is.
-func describeAuth(m *vici.Message, id string) {
-	m.Set("class", "pre-shared key").SetIf("id", id).SetList("groups").SetList("cert_policy").SetList("certs").SetList("cacerts")
+func describeAuth(m *vici.Message, id, class string) {
+	m.SetIf("id", id).SetIf("class", class).SetList("groups").SetList("cert_policy").SetList("certs").SetList("cacerts")
 }
 
 func describeLifetime(m *vici.Message, l ike.Lifetime) *vici.Message {
@@ -278,8 +282,26 @@ func describePool(m *vici.Message, r pool.Range, lent []pool.Lease, leases bool)
 		}
 		list.Section(strconv.Itoa(i)).Set("address", l.Addr.String()).Set("identity", charonID(l.Owner)).Set("status", status)
 	}
-	m.Set("base", r.First.String()).SetUint("size", r.Size()).Set("online", strconv.Itoa(online)).Set("offline", strconv.Itoa(len(lent)-online))
+	m.Set("base", baseOf(r).String()).SetUint("size", r.Size()).Set("online", strconv.Itoa(online)).Set("offline", strconv.Itoa(len(lent)-online))
 	if leases {
 		m.Add("leases", list)
 	}
+}
+
+// baseOf is where a pool begins: of all of a network, which is lent but for its first and last address, that is the network's.
+func baseOf(r pool.Range) netip.Addr {
+	before, after := r.First.Prev(), r.Last.Next()
+	for bits := before.BitLen() - 2; before.IsValid() && after.IsValid() && bits >= 0; bits-- {
+		network := netip.PrefixFrom(before, bits).Masked()
+		if network.Addr() != before {
+			break
+		}
+		if network.Contains(after) {
+			if next := after.Next(); !next.IsValid() || !network.Contains(next) {
+				return before
+			}
+			break
+		}
+	}
+	return r.First
 }

@@ -10,8 +10,8 @@ import (
 // ours stands where charon tells which plugin has an algorithm.
 const ours = "culvert"
 
-// getAlgorithms tells what can be used in proposals, and what else there is. Names and sections are charon's; what its releases call
-// dh and later ones ke is told as both.
+// getAlgorithms tells what can be used in proposals, and what else there is. Names and sections are those of
+// charon 6.
 func getAlgorithms(*call) (*vici.Message, error) {
 	m := &vici.Message{}
 	var encryption, aead []string
@@ -25,7 +25,6 @@ func getAlgorithms(*call) (*vici.Message, error) {
 			*list = append(*list, name)
 		}
 	}
-	exchanges := algorithmNames(supported(suite.TypeKE))
 	algorithmSection(m, "encryption", encryption)
 	algorithmSection(m, "integrity", algorithmNames(supported(suite.TypeINTEG)))
 	algorithmSection(m, "aead", aead)
@@ -34,8 +33,7 @@ func getAlgorithms(*call) (*vici.Message, error) {
 	algorithmSection(m, "xof", nil)
 	algorithmSection(m, "kdf", []string{"KDF_PRF", "KDF_PRF_PLUS"})
 	algorithmSection(m, "drbg", nil)
-	algorithmSection(m, "dh", exchanges)
-	algorithmSection(m, "ke", exchanges)
+	algorithmSection(m, "ke", algorithmNames(supported(suite.TypeKE)))
 	algorithmSection(m, "rng", []string{"RNG_WEAK", "RNG_STRONG", "RNG_TRUE"})
 	algorithmSection(m, "nonce-gen", []string{"NONCE_GEN"})
 	return m, nil

@@ -54,7 +54,7 @@ func listSAs(c *call) (*vici.Message, error) {
 	if err := c.gateway.do(c.ctx, func(k *control) {
 		for _, sa := range k.endpoint.Snapshot() {
 			if f.takes(&sa) {
-				sa.Children = slices.DeleteFunc(sa.Children, func(c ike.ChildInfo) bool { return !f.takesChild(&c) })
+				sa.Children = slices.DeleteFunc(sa.Children, func(c ike.ChildInfo) bool { return !f.takesChild(&c) || c.State == "draining" })
 				list = append(list, new(vici.Message).Add(nameOf(&sa), k.describeSA(&sa, true)))
 			}
 		}
@@ -121,25 +121,51 @@ func (c *control) describeChild(sa *ike.SAInfo, child *ike.ChildInfo) *vici.Mess
 	m.Set("state", charonChildState(child)).Set("mode", charonMode(child.Mode)).Set("protocol", "ESP").Set("encap", "yes")
 	m.Setf("spi-in", "%08x", child.In).Setf("spi-out", "%08x", child.Out)
 	setProposal(m, child.Proposal, false)
-	var in, out traffic
+	now := time.Now()
+	var in, out use
 	if ch := c.children[child.In]; ch != nil {
-		if ch.in != nil {
-			in.packets, in.bytes = ch.in.esp.Stats()
-		}
-		if ch.out != nil {
-			out.packets, out.bytes = ch.out.esp.Stats()
-		}
+		ch.seeUse(now)
+		in, out = ch.usedIn, ch.usedOut
 	}
-	m.SetUint("bytes-in", in.bytes).SetUint("packets-in", in.packets)
-	m.SetUint("bytes-out", out.bytes).SetUint("packets-out", out.packets)
+	in.tell(m, "in", now)
+	out.tell(m, "out", now)
 	c.setLeft(m, "rekey-time", child.RekeyAt)
 	c.setLeft(m, "life-time", child.ExpireAt)
 	c.setAge(m, "install-time", child.Born)
 	return m.SetList("local-ts", charonSelectors(child.Local)...).SetList("remote-ts", charonSelectors(child.Remote)...)
 }
 
-// traffic is what one direction carried.
-type traffic struct{ packets, bytes uint64 }
+// use is what one direction of a Child SA carried, and when it was seen to last.
+type use struct {
+	packets, bytes uint64
+	at             time.Time
+}
+
+func (u *use) see(packets, bytes uint64, now time.Time) {
+	if packets != u.packets {
+		u.at = now
+	}
+	u.packets, u.bytes = packets, bytes
+}
+
+func (u *use) tell(m *vici.Message, direction string, now time.Time) {
+	m.SetUint("bytes-"+direction, u.bytes).SetUint("packets-"+direction, u.packets)
+	if !u.at.IsZero() {
+		m.Set("use-"+direction, seconds(now.Sub(u.at)))
+	}
+}
+
+// seeUse looks at what was carried. The datapath only counts; that it is looked at each second tells when it last did.
+func (ch *child) seeUse(now time.Time) {
+	if ch.in != nil {
+		packets, bytes := ch.in.esp.Stats()
+		ch.usedIn.see(packets, bytes, now)
+	}
+	if ch.out != nil {
+		packets, bytes := ch.out.esp.Stats()
+		ch.usedOut.see(packets, bytes, now)
+	}
+}
 
 // setProposal names the algorithms that were agreed upon. The key exchange of a Child SA is named if it had one of its own.
 func setProposal(m *vici.Message, p suite.Proposal, isIKE bool) {

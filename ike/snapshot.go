@@ -207,5 +207,14 @@ func (e *Endpoint) Exists(id, child uint64) bool {
 	return c != nil && !c.gone
 }
 
+// Info describes the IKE SA of a number, without its children; ok is false if there is none any more.
+func (e *Endpoint) Info(id uint64) (info SAInfo, ok bool) {
+	sa := e.numbered(id)
+	if sa == nil || sa.isGone() {
+		return SAInfo{}, false
+	}
+	return sa.info(), true
+}
+
 // Scheduled is how many things wait for their time.
 func (e *Endpoint) Scheduled() int { return len(e.agenda.entries) }
