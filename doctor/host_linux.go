@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,6 +36,7 @@ func (x *examination) host(ctx context.Context) {
 	state, err := unix.Adjtimex(&clock) // asks, and changes nothing
 	x.add(judgeClock(time.Now(), state != unix.TIME_ERROR && clock.Status&unix.STA_UNSYNC == 0, err == nil))
 	x.add(judgeOverlaps(x.chosen(), x.networks())...)
+	x.firewall()
 	x.service(ctx)
 }
 
@@ -61,19 +63,10 @@ func lowestPort() int {
 // settings are those of the kernel.
 func (x *examination) settings() {
 	var policies []gateway.Policy
-	forwards := x.conf == nil
 	if x.conf != nil {
 		policies = gateway.Policies(x.conf)
-		own := map[netip.Addr]bool{}
-		for _, a := range ownAddresses() {
-			own[a] = true
-		}
-		for _, p := range policies {
-			for _, l := range p.Local {
-				forwards = forwards || !p.Pass && !(l.IsSingleIP() && own[l.Addr()])
-			}
-		}
 	}
+	forwards := x.forwards()
 	hints := gateway.Hints(policies...)
 	for _, h := range hints {
 		x.add(judgeHint(h, forwards))
@@ -86,6 +79,22 @@ func (x *examination) settings() {
 			x.add(Check{ID: "local-addresses", Group: Host, Result: Failure, Text: text})
 		}
 	}
+}
+
+// forwards reports whether tunnels are for packets of other machines; without a configuration they may be.
+func (x *examination) forwards() bool {
+	if x.conf == nil {
+		return true
+	}
+	own := ownAddresses()
+	for _, p := range gateway.Policies(x.conf) {
+		for _, l := range p.Local {
+			if !p.Pass && !(l.IsSingleIP() && slices.Contains(own, l.Addr())) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func ownAddresses() (list []netip.Addr) {

@@ -173,18 +173,69 @@ func TestDoctorCloud(t *testing.T) {
 	}
 }
 
+// firewalls loads rules as people write them, and wants doctor to know what they do. The rules that it prints help.
+func firewalls(t *testing.T, h *Host, c *Culvert) {
+	t.Helper()
+	const input = "table inet filter {\nchain input {\ntype filter hook input priority filter; policy drop;\n%s\n}\n}"
+	waits := edit(referenceB, "remote_addrs = 203.0.113.1", "") // for its peer, so that calls must pass
+	for _, f := range []struct {
+		name, rules, conf string
+		input, forward    doctor.Result
+	}{
+		{"nothing", "", waits, doctor.OK, doctor.OK},
+		{"all is dropped", fmt.Sprintf(input, ""), referenceB, doctor.Failure, doctor.OK},
+		{"answers pass", fmt.Sprintf(input, "iif lo accept\nct state established,related accept\nct state invalid drop\ntcp dport 22 accept"), waits, doctor.Failure, doctor.OK},
+		{"answers pass, and are enough", fmt.Sprintf(input, "ct state vmap { established : accept, related : accept }\ntcp dport { 22, 80 } accept"), referenceB, doctor.Note, doctor.OK},
+		{"a set", fmt.Sprintf(input, "udp dport { 53, 500, 4500 } accept"), waits, doctor.OK, doctor.OK},
+		{"a range", fmt.Sprintf(input, "udp dport 400-5000 accept"), waits, doctor.OK, doctor.OK},
+		{"a set of ranges", fmt.Sprintf(input, "udp dport { 1-600, 4000-5000 } accept"), waits, doctor.OK, doctor.OK},
+		{"one port of two", fmt.Sprintf(input, "udp dport 500 accept"), waits, doctor.Failure, doctor.OK},
+		{"of one source", fmt.Sprintf(input, "ip saddr 203.0.113.1 udp dport { 500, 4500 } accept"), waits, doctor.Note, doctor.OK},
+		{"another interface", fmt.Sprintf(input, "iifname \"eth9\" accept\nreject"), waits, doctor.Failure, doctor.OK},
+		{"the interface", fmt.Sprintf(input, "iifname \"other\" meta l4proto udp accept"), waits, doctor.OK, doctor.OK},
+		{"a jump", "table inet filter {\nchain ike {\nudp dport != { 500, 4500 } return\naccept\n}\nchain input {\ntype filter hook input priority filter;\njump ike\ndrop\n}\n}", waits, doctor.OK, doctor.OK},
+		{"a map that jumps", "table inet filter {\nchain ike {\naccept\n}\nchain input {\ntype filter hook input priority filter; policy drop;\nudp dport vmap { 53 : drop, 500 : jump ike, 4500 : goto ike }\n}\n}", waits, doctor.OK, doctor.OK},
+		{"two chains", fmt.Sprintf(input, "accept") + "\ntable ip other {\nchain late {\ntype filter hook input priority 10;\nudp dport 500 drop\n}\n}", waits, doctor.Failure, doctor.OK},
+		{"a limit", fmt.Sprintf(input, "udp dport { 500, 4500 } limit rate 10/second accept"), waits, doctor.Note, doctor.OK},
+		{"forwarding is dropped", "table ip filter {\nchain FORWARD {\ntype filter hook forward priority filter; policy drop;\nct state established accept\niifname \"docker0\" accept\n}\n}", waits, doctor.OK, doctor.Warning},
+		{"forwarding for the tunnel", "table ip filter {\nchain FORWARD {\ntype filter hook forward priority filter; policy drop;\noifname \"culvert*\" accept\niifname \"culvert*\" accept\n}\n}", waits, doctor.OK, doctor.OK},
+	} {
+		h.nft("flush ruleset\n" + f.rules + "\n")
+		Must(t, c.Configure(f.conf))
+		report, _ := examine(t, c, "--skip", "cloud,peer")
+		if check := found(t, report, "firewall", ""); check.Result != f.input {
+			t.Errorf("%s: %s (%s), want %s", f.name, check.Result, check.Text, f.input)
+		} else if check.Result == doctor.Failure {
+			h.nft(strings.TrimPrefix(strings.TrimPrefix(check.Fixes[0].Lines[0], "# nft "), "# ") + "\n")
+			report, _ := examine(t, c, "--skip", "cloud,peer")
+			if check := found(t, report, "firewall", ""); check.Result != doctor.OK {
+				t.Errorf("%s, after what it said: %s", f.name, check.Text)
+			}
+		}
+		if check := found(t, report, "firewall-forward", ""); check.Result != f.forward {
+			t.Errorf("%s: forwarding is %s (%s), want %s", f.name, check.Result, check.Text, f.forward)
+		} else if f.forward == doctor.Warning && check.Fixes[0].Lines[0] != "# iptables -I FORWARD -o culvert0 -j ACCEPT" {
+			t.Errorf("%s: %+v", f.name, check.Fixes)
+		}
+	}
+	h.nft("flush ruleset\n")
+	Must(t, c.Configure(referenceB))
+}
+
 // TestDoctorPorts has others hold the ports of IKE: a charon, and a program that is no IKE daemon.
 func TestDoctorPorts(t *testing.T) {
 	t.Parallel()
 	n := NewNet(t)
 	h := n.Host("gw")
 	n.Link(h, []string{"192.0.2.1/24"}, n.Host("other"), []string{"192.0.2.2/24"})
+	h.Route("default", "192.0.2.2")
 	c := NewCulvert(h, referenceB)
 	holder := listenUDP(t, h, netip.MustParseAddrPort("192.0.2.1:500"))
 	report, _ := examine(t, c, "--skip", "cloud,peer")
 	wantCheck(t, report, "port-500", "", doctor.Failure, explain.PortInUse, "e2e.test")
 	wantCheck(t, report, "port-4500", "", doctor.OK, "")
 	Must(t, holder.Close())
+	firewalls(t, h, c)
 
 	Must(t, NewStrongSwan(h, referenceA).Start())
 	report, _ = examine(t, c, "--skip", "cloud,peer")
