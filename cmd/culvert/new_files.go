@@ -90,7 +90,28 @@ func (p *placement) write(cmd *cobra.Command, files ...*file) error {
 		}
 		all = append(all, f)
 	}
-	return writeAll(all, p.force)
+	err := writeAll(all, p.force)
+	switch {
+	case errors.Is(err, fs.ErrPermission) && p.both == "":
+		return fmt.Errorf("%w; be root, or write all files elsewhere with --both-files DIR", err)
+	case err == nil && p.both == "":
+		p.whole(cmd)
+	}
+	return err
+}
+
+// whole tells what is wrong with the configuration of this gateway now that there is one more tunnel in it. What was written is in
+// order by itself.
+func (p *placement) whole(cmd *cobra.Command) {
+	conf, warnings, err := config.Load(filepath.Join(p.etc, filepath.Base(defaultConfig)))
+	for _, w := range warnings {
+		fmt.Fprintln(cmd.ErrOrStderr(), w)
+	}
+	if err != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%v\nculvert: together with what was there before, the configuration is not accepted: see above\n", err)
+		return
+	}
+	conf.Secrets.Wipe()
 }
 
 // print writes the files one after the other, where nobody is looking.

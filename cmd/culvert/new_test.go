@@ -91,6 +91,37 @@ func TestNewBesideOthers(t *testing.T) {
 	}
 }
 
+// What is wrong with the whole of a configuration is told, also if the new part of it is in order.
+func TestNewChecksTheWhole(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.MkdirAll("etc", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		"include conf.d/*.conf\nconections { }\n": "together with what was there before",
+		`include conf.d/*.conf
+connections { old { remote_addrs = 198.51.100.1
+	local { auth = psk
+		id = @cloud }
+	remote { auth = psk
+		id = @old }
+	children { net { local_ts = 10.104.0.0/24
+		remote_ts = 10.103.0.0/24
+		start_action = start } } } }
+secrets { ike-old { id = @old
+	secret = "0123456789abcdef0123456789" } }
+`: "claims the same traffic",
+	} {
+		if err := os.WriteFile("etc/culvert.conf", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, _, stderr := culvert(site("--force")...)
+		if code != exitFine || !strings.Contains(stderr, want) {
+			t.Errorf("exit code %d, %s\nwant %q", code, stderr, want)
+		}
+	}
+}
+
 // If one file cannot be written there is none.
 func TestNewWritesAllOrNone(t *testing.T) {
 	t.Chdir(t.TempDir())
