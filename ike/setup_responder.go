@@ -231,8 +231,9 @@ func (s *expectAuth) again(sa *ikeSA, d Datagram) {
 
 // silence ends the wait for IKE_AUTH.
 func (s *expectAuth) silence(sa *ikeSA) {
-	sa.event(Failed, "the peer began but did not go on to IKE_AUTH",
-		"if this repeats, UDP port 4500 does not reach us, or our answers do not reach the peer")
+	if !sa.isSpare() {
+		sa.tell(Failed, s.explain(sa))
+	}
 	sa.remove()
 }
 

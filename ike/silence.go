@@ -256,6 +256,40 @@ func (s *expectAuthReply) explain(sa *ikeSA) *explain.Diagnosis {
 	}
 }
 
+// isSpare reports whether the peer has called at both ports, and gone on with the other call.
+func (sa *ikeSA) isSpare() bool {
+	for _, port := range [...]uint16{natt.Port, natt.PortNATT} {
+		from := netip.AddrPortFrom(sa.initial.from.Addr(), port)
+		if twin := sa.end.initial[initialKey{sa.initial.spiI, from}]; twin != nil && twin != sa {
+			return true
+		}
+	}
+	return false
+}
+
+// explain tells why a peer that has called did not go on.
+func (s *expectAuth) explain(sa *ikeSA) *explain.Diagnosis {
+	from := sa.path.Remote
+	d := &explain.Diagnosis{
+		Cause: explain.Silent4500, Connections: namesOf(s.candidates),
+		Text: fmt.Sprintf("the peer %v began but did not go on to IKE_AUTH: our answer does not reach it, or its next message, to UDP port %d, does not reach us", from, natt.PortNATT),
+		Compared: []explain.Compared{
+			{What: fmt.Sprintf("IKE_SA_INIT, to UDP port %d", sa.path.Local.Port()), Sent: "came, and was answered"},
+			{What: fmt.Sprintf("IKE_AUTH, to UDP port %d", natt.PortNATT), Sent: fmt.Sprintf("did not come within %v", halfOpenTime)},
+		},
+		Fixes: []explain.Fix{
+			{Side: explain.Between, Text: fmt.Sprintf("let UDP port %d pass to %v, and our answers to %v: firewalls, security groups, and a NAT in front of us, which must forward it", natt.PortNATT, sa.path.Local.Addr(), from.Addr())},
+			{Side: explain.Peer, Text: "see in its log whether it got our answer; once is no matter: it may have given up"},
+		},
+	}
+	if sa.path.NATT {
+		d.Cause = explain.SilentPeer
+		d.Fixes = d.Fixes[1:]
+		d.Fixes = append(d.Fixes, explain.Fix{Side: explain.Between, Text: fmt.Sprintf("let our answers from UDP port %d pass to %v", natt.PortNATT, from.Addr())})
+	}
+	return d
+}
+
 // fellSilent explains that the peer of an IKE SA that was up does not answer any more.
 func (sa *ikeSA) fellSilent() *explain.Diagnosis {
 	const text = "the peer does not answer any more"

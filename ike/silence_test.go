@@ -263,3 +263,39 @@ func isNATDetection(p wire.Payload) bool {
 	n, ok := p.(*wire.Notify)
 	return ok && (n.Kind == wire.NAT_DETECTION_SOURCE_IP || n.Kind == wire.NAT_DETECTION_DESTINATION_IP)
 }
+
+// TestBegunOnly: a peer that has called and does not go on is told of, unless it went on with the call that it made to the other port.
+func TestBegunOnly(t *testing.T) {
+	for _, both := range []bool{false, true} {
+		s := newScript(t, nil)
+		s.call()
+		if both {
+			first := s.first
+			s.path = s.path.Float()
+			s.deliver(first)
+			s.want("answers the other call", wire.IKE_SA_INIT, true)
+		}
+		s.events = nil
+		s.pass(halfOpenTime / 2)
+		if both { // the second one goes on
+			for sa := range s.order.all() {
+				if sa.path.NATT {
+					sa.timers[timerGiveUp] = s.now.Add(time.Hour)
+				}
+			}
+		}
+		s.pass(halfOpenTime)
+		if !both {
+			d := s.wantCause("tells", Failed, explain.Silent4500, "did not go on to IKE_AUTH")
+			if !slices.Equal(d.Connections, []string{"c"}) {
+				t.Errorf("about %v", d.Connections)
+			}
+			continue
+		}
+		for _, ev := range s.events {
+			if ev.Kind == Failed {
+				t.Errorf("tells %+v", ev)
+			}
+		}
+	}
+}
