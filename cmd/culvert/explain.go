@@ -25,11 +25,11 @@ func newExplain() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain [NAME | CAUSE | MESSAGE...]",
 		Short: "Say what went wrong, and what to change on which side",
-		Long: `Explain tells failures at length: what the peer sent beside what is configured, which side must change what, and the lines to
+		Long: `Explain tells failures, and what is not as it should be although nothing has failed, at length: what the peer sent beside what is configured, which side must change what, and the lines to
 paste for it.
 
 Without an argument it explains all that is wrong now, the latest first, and the last refusals of peers that belong to no
-connection. With the NAME of a connection it explains its last failures, even if it is up again. A CAUSE, as status and the log name
+connection. With the NAME of a connection it explains its warnings and last failures, even if it is up again. A CAUSE, as status and the log name
 it, or a MESSAGE from a log, of Culvert or of another IKE daemon, is looked up in the catalogue, for which no daemon is needed.
 
 The exit code is 0 if something was explained, or nothing is wrong, and 1 if there is nothing of that name and no such message.`,
@@ -132,6 +132,9 @@ func explainConnection(w io.Writer, s *gateway.Status, c gateway.ConnectionStatu
 	if c.LastFailure != nil {
 		list = append(list, explanation{c.Name, c.Up, *c.LastFailure})
 	}
+	for _, f := range c.Warnings {
+		list = append(list, explanation{c.Name, c.Up, f})
+	}
 	for _, f := range slices.Concat(s.Refused, s.Warnings) {
 		if f.Diagnosis != nil && slices.Contains(f.Diagnosis.Connections, c.Name) {
 			list = append(list, explanation{c.Name, c.Up, f})
@@ -160,6 +163,9 @@ func explainAll(w io.Writer, s *gateway.Status, asJSON bool) error {
 	for _, c := range s.Connections {
 		if c.LastFailure != nil && !isMended(&c) {
 			list = append(list, explanation{c.Name, c.Up, *c.LastFailure})
+		}
+		for _, f := range c.Warnings {
+			list = append(list, explanation{c.Name, c.Up, f})
 		}
 	}
 	for _, f := range s.Refused {

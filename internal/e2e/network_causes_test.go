@@ -106,7 +106,7 @@ func (v *victim) content(after string) {
 	}
 }
 
-// says checks a diagnosis: in the status, in one line of the log.
+// says checks a diagnosis: in the status, in one line of the log, and at length.
 func (v *victim) says(f told, cause explain.Cause, words ...string) *explain.Diagnosis {
 	v.t.Helper()
 	d := f.Diagnosis
@@ -121,6 +121,13 @@ func (v *victim) says(f told, cause explain.Cause, words ...string) *explain.Dia
 	}
 	if !inLog(v.Log(), CulvertFailure{Kind: f.Kind, Text: f.Text, Remedy: f.Remedy}) {
 		v.t.Errorf("%s: %q is not in the log\n%s", cause, f.Text, v.Log())
+	}
+	explained, err := v.Ctl("explain", "site")
+	Must(v.t, err)
+	for _, want := range append([]string{d.Text, string(cause)}, d.Fixes[0].Lines...) {
+		if !strings.Contains(strings.Join(strings.Fields(explained), " "), strings.Join(strings.Fields(want), " ")) {
+			v.t.Errorf("%s: %q is not in what culvert explain prints:\n%s", cause, want, explained)
+		}
 	}
 	return d
 }
