@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"github.com/culvert-vpn/culvert/esp"
@@ -140,11 +141,11 @@ const minDeviceMTU = 1280
 // configured some may be loaded later: room is left for the default proposals.
 func deviceMTU(conns []*ike.Connection) int {
 	mtu := defaultMTU - ip6Header - udpHeader
-	known := make(map[string]bool) // thousands of children have few proposals
+	var known []suite.Proposal // thousands of children have few different ones
 	allow := func(proposals []suite.Proposal) {
 		for _, p := range proposals {
-			if text := p.String(); !known[text] {
-				known[text] = true
+			if !slices.ContainsFunc(known, func(k suite.Proposal) bool { return slices.Equal(k.Transforms, p.Transforms) }) {
+				known = append(known, p)
 				mtu = min(mtu, innerMTU(p, defaultMTU-ip6Header-udpHeader))
 			}
 		}

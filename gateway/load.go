@@ -108,6 +108,7 @@ func (g *Gateway) loadSecret(ctx context.Context, name string, make func(*source
 		if err != nil {
 			return warnings, err
 		}
+		s.joined = nil
 		if i < 0 {
 			s.secrets = append(s.secrets, l)
 		} else {
@@ -256,6 +257,7 @@ func (c *control) adopt(g *Gateway, next *sources) error {
 		return err
 	}
 	g.cfg, g.cfg.Connections = merged, c.configured()
+	next.inEffect(g.cfg.Connections)
 	for _, store := range next.gone {
 		store.Wipe()
 	}
@@ -294,7 +296,7 @@ func (s *sources) clone() *sources {
 
 // drop has a secret wiped once the sources without it are in effect.
 func (s *sources) drop(l *loadedSecret) {
-	if l.store != nil {
+	if s.joined = nil; l.store != nil {
 		s.gone = append(s.gone, l.store)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/culvert-vpn/culvert/config"
@@ -19,7 +18,7 @@ func loadCommands() map[string]handler {
 		"load-conn": loadConn, "unload-conn": unloadConn, "get-conns": listing("conns", func(l Loaded) []string { return l.Connections }),
 		"load-shared": loadShared, "unload-shared": unloadShared, "get-shared": listing("keys", func(l Loaded) []string { return l.Secrets }),
 		"clear-creds": func(c *call) (*vici.Message, error) { return nil, c.gateway.ClearSecrets(c.ctx) },
-		"load-pool":   loadPool, "unload-pool": unloadPool, "get-pools": poolsLent,
+		"load-pool":   loadPool, "unload-pool": unloadPool,
 		"reload-settings": reloadSettings,
 
 		// There are no certificates here. What would make swanctl give up is accepted, and has no effect; what is one file of many is
@@ -79,30 +78,6 @@ func unloadPool(c *call) (*vici.Message, error) {
 		return nil, errors.New("missing pool name to unload")
 	}
 	return nil, c.gateway.UnloadPool(c.ctx, string(name))
-}
-
-// poolsLent lists the pools, and with leases=yes who has which address.
-func poolsLent(c *call) (*vici.Message, error) {
-	only := c.args.Text("name")
-	leases, _ := c.args.Yes("leases")
-	m := new(vici.Message)
-	err := c.gateway.do(c.ctx, func(k *control) {
-		for _, p := range k.leases.status() {
-			if only != "" && p.Name != only {
-				continue
-			}
-			s := m.Section(p.Name).Set("base", p.First).SetUint("size", p.Size).SetUint("online", uint64(p.Online)).SetUint("offline", uint64(p.Offline))
-			if !leases {
-				continue
-			}
-			list := s.Section("leases")
-			for i, l := range p.Leases {
-				status := map[bool]string{true: "online", false: "offline"}[l.Online]
-				list.Section(strconv.Itoa(i)).Set("address", l.Address).Set("identity", l.Identity).Set("status", status)
-			}
-		}
-	})
-	return m, err
 }
 
 // loadShared loads a secret. Kinds that nothing here uses are accepted and not kept, as the file has them.

@@ -200,6 +200,9 @@ func (k *kept) remote() []ts.Selector {
 			continue
 		}
 		for _, p := range k.conn.Pools {
+			if !p.First.IsValid() { // it is named, and not there yet
+				continue
+			}
 			s := spec.Sel
 			s.Start, s.End = surround(p.First, p.Last)
 			list = append(list, s)

@@ -52,6 +52,7 @@ func (g *Gateway) Reload(ctx context.Context, cfg config.Config) (Reloaded, erro
 		merged := next.merged()
 		if result, refused = c.reload(merged, false); refused == nil {
 			g.cfg, g.cfg.Connections, c.sources = merged, c.configured(), next
+			next.inEffect(g.cfg.Connections)
 			result.Changes = slices.DeleteFunc(result.Changes, func(i ChangeInfo) bool {
 				return i.Kind == ike.Unchanged.String() && next.conn(i.Conn) >= 0
 			})
@@ -128,6 +129,9 @@ func shuntChanges(former, next []config.Shunt) (list []ChangeInfo) {
 // reconfigured follows the endpoint to another configuration.
 func (c *control) reconfigured(e ike.Reconfigured) {
 	c.changes = append([]ike.Change{}, e.Changes...)
+	if c.isSame(e) {
+		return
+	}
 	c.policies.configure(e.Connections, c.shunts)
 	for _, name := range c.inner.order {
 		c.policies.assign(name, c.inner.assigned[name].Addrs)
@@ -140,6 +144,13 @@ func (c *control) reconfigured(e ike.Reconfigured) {
 			delete(c.watches, w)
 		}
 	}
+}
+
+// isSame reports whether traffic is told apart as before. Thousands of connections may be loaded one by one, and again.
+func (c *control) isSame(e ike.Reconfigured) bool {
+	former := slices.EqualFunc(c.order, e.Connections, func(conn *connection, cfg *ike.Connection) bool { return conn.cfg == cfg })
+	shunts := slices.EqualFunc(c.policies.shunts, c.shunts, func(s *shunt, cfg config.Shunt) bool { return reflect.DeepEqual(s.cfg, cfg) })
+	return former && shunts && !slices.ContainsFunc(e.Changes, func(change ike.Change) bool { return change.Kind != ike.Unchanged })
 }
 
 // configure takes the connections that there are now.

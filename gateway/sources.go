@@ -22,7 +22,8 @@ type sources struct {
 	// authorities are accepted and mean nothing; they are remembered for who asks for what is loaded.
 	authorities []string
 
-	gone []*psk.Store // that are not in these sources any more, and are wiped when they are in effect
+	joined *psk.Store   // all secrets; nil if it is to be made
+	gone   []*psk.Store // that are not in these sources any more, and are wiped when they are in effect
 }
 
 // loadedConn is a connection that was loaded, and what it was made of: what the file says of all connections may change.
@@ -30,6 +31,9 @@ type loadedConn struct {
 	text   config.Section
 	conn   *ike.Connection // nil: it has shunts only
 	shunts []config.Shunt
+	// merged is what came of conn in the configuration that is in effect. It is given again as long as it is the same: nothing has
+	// to be compared then.
+	merged *ike.Connection
 }
 
 // loadedSecret is a secret that was loaded; the store is nil if it is one that nothing here uses.
@@ -79,35 +83,61 @@ func (s *sources) merged() config.Config {
 	for _, l := range s.conns {
 		all.Shunts = append(all.Shunts, l.shunts...)
 		if l.conn != nil {
-			all.Connections = append(all.Connections, withPools(l.conn, byName))
+			all.Connections = append(all.Connections, l.withPools(byName))
 		}
 	}
 	all.SecretEntries = slices.Clone(s.file.SecretEntries)
-	stores := []*psk.Store{s.file.Secrets}
 	for _, l := range s.secrets {
 		if l.store != nil {
 			all.SecretEntries = append(all.SecretEntries, l.SecretEntry)
-			stores = append(stores, l.store)
 		}
 	}
-	if len(stores) > 1 {
-		all.Secrets = psk.Join(stores...)
-	}
+	all.Secrets = s.join()
 	return all
 }
 
+// join is the store of all secrets. It is made anew when the secrets are others.
+func (s *sources) join() *psk.Store {
+	if s.joined != nil {
+		return s.joined
+	}
+	stores := []*psk.Store{s.file.Secrets}
+	for _, l := range s.secrets {
+		if l.store != nil {
+			stores = append(stores, l.store)
+		}
+	}
+	s.joined = psk.Join(stores...)
+	return s.joined
+}
+
 // withPools is a connection with the pools that it names. One that is not there has no addresses: who asks is told that none is left.
-func withPools(conn *ike.Connection, byName map[string]*ike.Pool) *ike.Connection {
-	own := *conn
-	own.Pools = nil
-	for _, named := range conn.Pools {
+func (l *loadedConn) withPools(byName map[string]*ike.Pool) *ike.Connection {
+	var pools []*ike.Pool
+	for _, named := range l.conn.Pools {
 		p := byName[named.Name]
 		if p == nil {
 			p = named
 		}
-		own.Pools = append(own.Pools, p)
+		pools = append(pools, p)
 	}
+	if l.merged != nil && slices.Equal(l.merged.Pools, pools) {
+		return l.merged
+	}
+	own := *l.conn
+	own.Pools = pools
 	return &own
+}
+
+// inEffect remembers the connections that came of the merged ones.
+func (s *sources) inEffect(conns []*ike.Connection) {
+	n := len(s.file.Connections)
+	s.file.Connections = slices.Clone(conns[:n])
+	for _, l := range s.conns {
+		if l.conn != nil {
+			l.merged, n = conns[n], n+1
+		}
+	}
 }
 
 func (s *sources) conn(name string) int {

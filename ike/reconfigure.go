@@ -87,11 +87,20 @@ func (k *keeper) reconfigure(next *Connection, spare bool) []Change {
 		k.children = keep(next.Children)
 		return []Change{{Conn: next.Name, Kind: Added}}
 	}
-	own := k.conn.Differences(next)
-	changes, children := k.reconfigureChildren(next.Children)
-	*k.conn = *next
-	k.conn.Children = children
-	k.apply(own)
+	var own []Difference
+	var changes []Change
+	if next == k.conn {
+		for _, c := range next.Children {
+			changes = append(changes, changeOf(next.Name, c.Name, nil))
+		}
+	} else {
+		var children []*Child
+		own = k.conn.Differences(next)
+		changes, children = k.reconfigureChildren(next.Children)
+		*k.conn = *next
+		k.conn.Children = children
+		k.apply(own)
+	}
 	if !k.knowsSecrets(spare) {
 		own = append(own, Difference{Key: "secret", Impact: Reauthenticate})
 		k.attempts, k.notYet = 0, zeroTime
