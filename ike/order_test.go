@@ -1,0 +1,124 @@
+package ike
+
+import (
+	"testing"
+	"time"
+
+	"github.com/culvert-vpn/culvert/ike/wire"
+)
+
+func keepUp(c *Config) { c.Connections[0].Children[0].StartAction = Start }
+
+// What is terminated by its number stays down if it was to be kept up, and what packets bring up they bring up again.
+func TestTerminateSA(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(*Config)
+		child  bool
+		held   bool
+	}{
+		{"an IKE SA that is kept up", keepUp, false, true},
+		{"a child that is kept up", keepUp, true, true},
+		{"an IKE SA that packets bring up", nil, false, false},
+		{"a child that packets bring up", nil, true, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := calling(t, test.change)
+			info := s.Snapshot()[0]
+			in := TerminateSA{ID: info.ID}
+			if test.child {
+				in.Child = info.Children[0].ID
+			}
+			s.give(TerminateSA{ID: info.ID + 1})
+			s.give(TerminateSA{ID: info.ID, Child: info.Children[0].ID + 1})
+			s.wantIdle("there is no such SA")
+			s.give(in)
+			h, c := s.want("deletes", wire.INFORMATIONAL, false)
+			if len(c.deletes) != 1 {
+				t.Fatalf("the request holds %v", c)
+			}
+			s.answer(wire.INFORMATIONAL, h.MessageID)
+			if s.Exists(in.ID, in.Child) {
+				t.Error("it is there")
+			}
+			if w := s.Wishes()[0]; w.Held != test.held || w.Wanted || w.Trapped == test.held {
+				t.Errorf("what is wanted of the child: %+v", w)
+			}
+			s.pass(time.Hour)
+			before := len(s.sends)
+			s.give(Acquire{Conn: "c", Child: "net"})
+			if again := len(s.sends) > before; again == test.held {
+				t.Errorf("a packet brings it up: %v", again)
+			}
+		})
+	}
+}
+
+// By force an IKE SA is gone at once, and the peer is told.
+func TestTerminateSAForce(t *testing.T) {
+	s := called(t, nil)
+	id := s.Snapshot()[0].ID
+	s.give(TerminateSA{ID: id, Force: true})
+	if _, c := s.want("deletes", wire.INFORMATIONAL, false); len(c.deletes) != 1 {
+		t.Error("the peer is not told")
+	}
+	if s.Exists(id, 0) {
+		t.Error("it is there")
+	}
+	s.wantEvent("is closed", Closed, "the operator closed it")
+}
+
+// What calls in vain does not call any more.
+func TestTerminateSACalling(t *testing.T) {
+	s := newScript(t, keepUp)
+	s.want("calls", wire.IKE_SA_INIT, false)
+	s.give(TerminateSA{ID: s.Snapshot()[0].ID})
+	s.pass(time.Hour)
+	s.wantIdle("the operator does not want it")
+	if w := s.Wishes()[0]; !w.Held {
+		t.Errorf("what is wanted of the child: %+v", w)
+	}
+}
+
+// A child of another IKE SA carries the same: it goes on, and nothing is withheld.
+func TestRekeySA(t *testing.T) {
+	s := called(t, nil)
+	info := s.Snapshot()[0]
+	s.give(RekeySA{ID: info.ID + 1})
+	s.wantIdle("there is no such SA")
+	s.give(RekeySA{ID: info.ID, Child: info.Children[0].ID})
+	h, c := s.want("rekeys the child", wire.CREATE_CHILD_SA, false)
+	if c.notify(wire.REKEY_SA) == nil {
+		t.Error("no REKEY_SA")
+	}
+	if !s.Snapshot()[0].Children[0].Rekeying || s.Snapshot()[0].Asking[0] != TaskRekeyChild {
+		t.Errorf("%+v", s.Snapshot()[0])
+	}
+	s.answer(wire.CREATE_CHILD_SA, h.MessageID, &wire.Notify{Kind: wire.NO_ADDITIONAL_SAS})
+	s.sends = nil
+	s.give(RekeySA{ID: info.ID})
+	if _, c := s.want("rekeys the IKE SA", wire.CREATE_CHILD_SA, false); c.notify(wire.REKEY_SA) != nil {
+		t.Error("it is the child again")
+	}
+	if s.Snapshot()[0].Asking[0] != TaskRekey {
+		t.Errorf("%+v", s.Snapshot()[0].Asking)
+	}
+}
+
+// The operator decides whether packets bring a child up.
+func TestIntercept(t *testing.T) {
+	s := newScript(t, nil)
+	calls := func() bool {
+		before := len(s.sends)
+		s.give(Acquire{Conn: "c", Child: "net"})
+		return len(s.sends) > before
+	}
+	s.give(Intercept{Conn: "c", Child: "net"})
+	if s.Wishes()[0].Trapped || calls() {
+		t.Error("a packet brings it up although none shall")
+	}
+	s.give(Intercept{Conn: "c", Child: "net", On: true})
+	if !s.Wishes()[0].Trapped || !calls() {
+		t.Error("no packet brings it up")
+	}
+}
