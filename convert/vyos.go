@@ -18,7 +18,7 @@ func VyOS(source []byte) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &vyos{document: newDocument()}
+	v := &vyos{document: newDocument(), root: root}
 	if v.ipsec = v.find(root); v.ipsec == nil {
 		return nil, errors.New("there is no vpn ipsec in it")
 	}
@@ -38,6 +38,7 @@ func VyOS(source []byte) (*Result, error) {
 
 type vyos struct {
 	*document
+	root     *node
 	ipsec    *node
 	version4 bool // the secrets stand apart from the peers
 	never    bool // unique = never
@@ -108,8 +109,8 @@ func (v *vyos) peer(p *node) {
 	case group.peek("key-exchange") == "ikev1":
 		v.refuse(p, group.get("key-exchange"), onlyIKEv2, brief(group.word))
 		return
-	case p.get("tunnel") == nil && p.get("vti", "traffic-selector") == nil:
-		v.refuse(p, p.get("vti"), "Culvert has no interfaces to route through, selectors say what enters a tunnel: `set vpn ipsec site-to-site peer %s tunnel 1 local prefix ...` and `remote prefix ...` with the networks of both sides", brief(p.word))
+	case p.get("tunnel") == nil && p.get("vti", "traffic-selector") == nil && v.routes(p.peek("vti", "bind")) == nil:
+		v.refuse(p, p.get("vti"), "Culvert has no interfaces to route through, selectors say what enters a tunnel, and no static route says them: `set vpn ipsec site-to-site peer %s tunnel 1 local prefix ...` and `remote prefix ...` with the networks of both sides", brief(p.word))
 		return
 	}
 	v.connection(p, group)

@@ -33,12 +33,33 @@ func (v *vyos) children(c *section, p, ike *node, addrs string) {
 		child := all.sub(c.name + "-vti")
 		group := or(vti.take("esp-group"), esp)
 		v.esp(child, vti, ike, group)
-		child.set("local_ts", strings.Join(anything(vti.list("traffic-selector", "local", "prefix")), ", "))
-		child.set("remote_ts", strings.Join(anything(vti.list("traffic-selector", "remote", "prefix")), ", "))
+		local, remote := anything(vti.list("traffic-selector", "local", "prefix")), anything(vti.list("traffic-selector", "remote", "prefix"))
+		if local == nil && remote == nil {
+			local, remote = []string{"0.0.0.0/0", "::/0"}, v.routes(vti.peek("bind"))
+			v.drop(vti.get("bind"), "there are no interfaces to route through: what static routes lead into this one is remote_ts; the other side may go on with all traffic as its selectors")
+		}
+		child.set("local_ts", strings.Join(local, ", "))
+		child.set("remote_ts", strings.Join(remote, ", "))
 		v.actions(child, ike, start)
 		child.set("replay_window", window)
 	}
 	v.drop(unreadOf(p.get("vti", "bind")), "there are no interfaces to route through: the selectors alone say what enters the tunnel")
+}
+
+// routes are the networks that static routes lead to through an interface, in the words of all versions.
+func (v *vyos) routes(device string) (list []string) {
+	if device == "" {
+		return nil
+	}
+	static := v.root.get("protocols", "static")
+	for _, kind := range []string{"interface-route", "interface-route6", "route", "route6"} {
+		for _, network := range static.tags(kind) {
+			if network.get("next-hop-interface", device) != nil || network.get("interface", device) != nil {
+				list = append(list, network.word)
+			}
+		}
+	}
+	return list
 }
 
 // startAction is what the tunnels of a peer do at the beginning.

@@ -123,6 +123,31 @@ func TestVyOSEveryStatement(t *testing.T) {
 	}
 }
 
+// An interface to route through becomes the networks that are routed through it.
+func TestVyOSRoutes(t *testing.T) {
+	peer := `set vpn ipsec site-to-site peer 192.0.2.2 authentication pre-shared-secret 'a secret of these two'
+set vpn ipsec site-to-site peer 192.0.2.2 local-address 192.0.2.1
+set vpn ipsec site-to-site peer 192.0.2.2 vti bind vti10
+`
+	for routes, want := range map[string]string{
+		"set protocols static interface-route 10.0.12.0/24 next-hop-interface vti10":                                                "remote_ts = 10.0.12.0/24\n",
+		"set protocols static route 10.0.12.0/24 interface vti10\nset protocols static route6 fd00::/64 interface vti10":            "remote_ts = 10.0.12.0/24, fd00::/64\n",
+		"set protocols static route 10.0.12.0/24 interface vti10\nset protocols static route 10.0.13.0/24 interface vti11":          "remote_ts = 10.0.12.0/24\n",
+		"set protocols static route 10.0.12.0/24 interface vti11\nset protocols static route 10.0.14.0/24 next-hop 192.0.2.9 vti10": "",
+	} {
+		r, err := convert.VyOS([]byte(peer + routes))
+		switch {
+		case err != nil:
+			t.Error(err)
+		case want == "" && r.Connections != 0, want != "" && !strings.Contains(r.Config, want):
+			t.Errorf("%s:\n%s\n%v", routes, r.Config, r.NotCarried)
+		}
+		if r.Connections > 0 && !strings.Contains(r.Config, "local_ts = 0.0.0.0/0, ::/0\n") {
+			t.Errorf("%s:\n%s", routes, r.Config)
+		}
+	}
+}
+
 func FuzzVyOS(f *testing.F) {
 	for _, name := range []string{"reference-a", "old", "new"} {
 		source, err := os.ReadFile(filepath.Join("testdata/vyos", name+".in"))

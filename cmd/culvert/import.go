@@ -208,7 +208,7 @@ func (o *output) write(cmd *cobra.Command, path string, r *convert.Result, err e
 			return err
 		}
 	}
-	fmt.Fprintf(errs, "culvert: %s carried over, %s of the source not; check it: culvert check %s\n",
-		count(r.Connections, "connection"), count(len(r.NotCarried), "statement"), name)
+	fmt.Fprintf(errs, "culvert: %s carried over; %s of the source not, or not quite: see above\n",
+		count(r.Connections, "connection"), count(len(r.NotCarried), "statement"))
 	return nil
 }
