@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -14,6 +15,18 @@ import (
 	"github.com/culvert-vpn/culvert/offload"
 	"github.com/culvert-vpn/culvert/udp"
 )
+
+// ownAddresses are those of this host.
+func ownAddresses() (list []netip.Addr) {
+	addrs, _ := net.InterfaceAddrs()
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			addr, _ := netip.AddrFromSlice(n.IP)
+			list = append(list, addr.Unmap())
+		}
+	}
+	return list
+}
 
 // judgePort says who has a port of ours. daemon: that which answers on the control socket says that it has it.
 func judgePort(port uint16, holders []holder.Process, running, daemon bool) Check {

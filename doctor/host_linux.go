@@ -97,17 +97,6 @@ func (x *examination) forwards() bool {
 	return false
 }
 
-func ownAddresses() (list []netip.Addr) {
-	addrs, _ := net.InterfaceAddrs()
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok {
-			addr, _ := netip.AddrFromSlice(n.IP)
-			list = append(list, addr.Unmap())
-		}
-	}
-	return list
-}
-
 // sockets are what the running daemon has got, or what a socket on the loopback gets.
 func (x *examination) sockets() {
 	if x.daemon != nil {
