@@ -23,7 +23,9 @@ type miss uint8
 const (
 	otherProposals miss = iota // the identities fit, and the proposals do not
 	otherLocal                 // the peer is meant, and wants somebody else
+	seenThere                  // it is expected to present the address at which we see it, and presents the one behind its NAT
 	nearlyRemote               // the identity of the peer is nearly right
+	anyRemote                  // it is for any peer, and this one wants somebody else
 	unrelated
 )
 
@@ -33,11 +35,17 @@ func (sa *ikeSA) acquaintances(candidates []*Connection, c *content) (list []acq
 		a := acquaintance{conn: conn, miss: unrelated}
 		if conn.RemoteID.Match(c.idi.ID) != ident.NoMatch {
 			a.miss = otherLocal
+			if conn.RemoteID.IsAny() {
+				a.miss = anyRemote
+			}
 			if match, _ := sa.matchLocal(conn, c); match != ident.NoMatch {
 				a.miss = otherProposals
 			}
 		} else if why, ok := ident.Why(conn.RemoteID, c.idi.ID); ok {
 			a.miss, a.why = nearlyRemote, why
+			if _, hidden := sa.presentedAddress(c.idi.ID); hidden && conn.RemoteID.Match(ident.FromAddr(sa.path.Remote.Addr())) != ident.NoMatch {
+				a.miss = seenThere
+			}
 		}
 		list = append(list, a)
 	}
@@ -68,7 +76,7 @@ func (sa *ikeSA) stranger(candidates []*Connection, c *content) *explain.Diagnos
 	case otherProposals:
 		// What was agreed upon is of another connection: IKE_SA_INIT does not tell who is calling.
 		d = sa.otherProposals(nearest.conn, fmt.Sprintf("%s: connection %s is for this peer, but its proposals do not allow what the peer offers, %v", text, nearest.conn.Name, sa.proposal))
-	case otherLocal:
+	case otherLocal, anyRemote:
 		d = sa.wantsAnother(text, nearest.conn, c)
 	default:
 		d = sa.unexpected(text, list, c.idi.ID)

@@ -60,13 +60,13 @@ func (n negotiation) noCommon(text string, offers []suite.Proposal) *explain.Dia
 
 // noCommonIKE tells that no connection between two addresses has what the peer offers.
 func noCommonIKE(conns []*Connection, offers []suite.Proposal) *explain.Diagnosis {
-	nearest, least := conns[0], -1
-	for _, c := range conns {
-		if _, _, lacking, ok := suite.Nearest(offers, c.Proposals); ok && (least < 0 || len(lacking) < least) {
-			nearest, least = c, len(lacking)
-		}
+	lacks := func(c *Connection) int {
+		_, _, lacking, _ := suite.Nearest(offers, c.Proposals)
+		return len(lacking)
 	}
-	d := nearest.ikeNegotiation().noCommon("no common proposal for the IKE SA: the peer offers "+proposalList(offers), offers)
+	conns = slices.Clone(conns)
+	slices.SortStableFunc(conns, func(a, b *Connection) int { return lacks(a) - lacks(b) })
+	d := conns[0].ikeNegotiation().noCommon("no common proposal for the IKE SA: the peer offers "+proposalList(offers), offers)
 	d.Connections = namesOf(conns)
 	return d
 }

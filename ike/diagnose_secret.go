@@ -11,6 +11,12 @@ import (
 	"github.com/culvert-vpn/culvert/ike/wire"
 )
 
+// How often it is searched what a peer did to its secret: once in a while, and a few times one right after the other.
+const (
+	searchInterval = time.Second
+	searchBurst    = 5
+)
+
 // fromOther is what to write for a secret that the other side has.
 const fromOther = `secret = "<what the other side has>"`
 
@@ -32,6 +38,7 @@ func (sa *ikeSA) noSecret(peer ident.ID) *explain.Diagnosis {
 	for _, near := range store.Near(sa.localID, peer) {
 		if len(d.Fixes) == 0 {
 			d.Text += fmt.Sprintf(": an owner of secret %q nearly matches: %v was presented where %v is configured: %s", near.Secret, near.ID, near.Owner, near.Why)
+			d.Compared = []explain.Compared{{What: "identity of the peer, owner of secret " + near.Secret, Sent: near.ID.String(), Configured: near.Owner.String()}}
 			d.Fixes = append(d.Fixes, own(near.Secret, fmt.Sprintf("give secret %s the owner %v", near.Secret, peer)))
 		}
 	}
@@ -79,14 +86,16 @@ func (sa *ikeSA) wrongSecret(local, remote ident.ID, signed []byte, auth *wire.A
 	return d
 }
 
-// compareSecrets looks for what the peer did to the secret. That is work which a stranger can cause: it is not done more than once in
-// a while.
+// compareSecrets looks for what the peer did to the secret. That is work which a stranger can cause: it is not done for each.
 func (sa *ikeSA) compareSecrets(d *explain.Diagnosis, local, remote ident.ID, signed []byte, auth *wire.Auth) {
 	e := sa.end
+	if earliest := e.now.Add(-searchBurst * searchInterval); e.nextMismatch.Before(earliest) {
+		e.nextMismatch = earliest
+	}
 	if e.now.Before(e.nextMismatch) {
 		return
 	}
-	e.nextMismatch = e.now.Add(time.Second)
+	e.nextMismatch = e.nextMismatch.Add(searchInterval)
 	f, ok := e.cfg.Secrets.Mismatch(sa.keys.prf, signed, auth.Data, local, remote)
 	if !ok {
 		return

@@ -23,6 +23,11 @@ type setting struct {
 // place of those of their names, and what was not there is added. rename has the names that sections of the fix have in this file,
 // if they have others. In place of a secret a line says how it follows from what stands there now, and that is done.
 func Apply(conf string, fix explain.Fix, rename map[string]string) (string, error) {
+	return ApplyFrom(conf, "", fix, rename)
+}
+
+// ApplyFrom is Apply for a fix that says to write what the other side has, whose file is other.
+func ApplyFrom(conf, other string, fix explain.Fix, rename map[string]string) (string, error) {
 	if len(fix.Lines) == 0 {
 		return "", fmt.Errorf("the fix %q has no lines", fix)
 	}
@@ -34,7 +39,11 @@ func Apply(conf string, fix explain.Fix, rename map[string]string) (string, erro
 	if err != nil {
 		return "", fmt.Errorf("the lines of the fix %q: %w", fix, err)
 	}
-	if file.body, err = merge(file.body, lines.body, rename); err != nil {
+	there, err := parseConf(other)
+	if err != nil {
+		return "", err
+	}
+	if file.body, err = merge(file.body, lines.body, rename, secretsOf(there)); err != nil {
 		return "", fmt.Errorf("the fix %q: %w", fix, err)
 	}
 	var b strings.Builder
@@ -44,8 +53,33 @@ func Apply(conf string, fix explain.Fix, rename map[string]string) (string, erro
 	return b.String(), nil
 }
 
-// merge puts lines into the body of a section.
-func merge(into, lines []*setting, rename map[string]string) ([]*setting, error) {
+// secretsOf are the secrets of a file by the names of their sections, and by their owners.
+func secretsOf(file *setting) map[string]string {
+	all := make(map[string]string)
+	for _, top := range file.body {
+		for _, section := range top.body {
+			if top.name != "secrets" {
+				continue
+			}
+			secret := section.value
+			for _, s := range section.body {
+				if s.name == "secret" {
+					secret = s.value
+				}
+			}
+			all[section.name] = secret
+			for _, s := range section.body {
+				if strings.HasPrefix(s.name, "id") {
+					all[s.value] = secret
+				}
+			}
+		}
+	}
+	return all
+}
+
+// merge puts lines into the body of a section. theirs are the secrets of the other side.
+func merge(into, lines []*setting, rename, theirs map[string]string) ([]*setting, error) {
 	for _, l := range lines {
 		name := l.name
 		if other, ok := rename[name]; ok && l.isSection {
@@ -58,7 +92,10 @@ func merge(into, lines []*setting, rename map[string]string) ([]*setting, error)
 		}
 		var err error
 		if l.isSection {
-			into[i].body, err = merge(into[i].body, l.body, rename)
+			into[i].body, err = merge(into[i].body, l.body, rename, theirs)
+			if err == nil {
+				err = into[i].fetch(l, theirs)
+			}
 		} else {
 			into[i].value, err = respell(l.value, into[i].value)
 			into[i].quoted = l.quoted
@@ -70,12 +107,38 @@ func merge(into, lines []*setting, rename map[string]string) ([]*setting, error)
 	return into, nil
 }
 
+// fetch puts the secret of the other side into a section whose lines l say so.
+func (s *setting) fetch(l *setting, theirs map[string]string) error {
+	for _, c := range s.body {
+		if c.name != "secret" || c.value != otherSide {
+			continue
+		}
+		secret, ok := theirs[s.name]
+		for _, o := range l.body {
+			if of, found := theirs[o.value]; found && o.name == "id" {
+				secret, ok = of, true
+			}
+		}
+		if !ok {
+			return fmt.Errorf("the other side has no secret %s", s.name)
+		}
+		c.value = secret
+	}
+	return nil
+}
+
+// otherSide stands for the secret of the other side.
+const otherSide = "<what the other side has>"
+
 // respell makes of a value in a fix what is to be written: what is in angle brackets follows from what stood there.
 func respell(value, present string) (string, error) {
 	before, rest, ok := strings.Cut(value, "<")
 	how, after, closed := strings.Cut(rest, ">")
 	if !ok || !closed {
 		return value, nil
+	}
+	if value == otherSide {
+		return value, nil // fetch does it, which knows the whole section
 	}
 	verb, ok := respellings[how]
 	if !ok {
@@ -87,6 +150,10 @@ func respell(value, present string) (string, error) {
 // respellings are what people do who read this.
 var respellings = map[string]func(string) string{
 	"what stands there now": func(s string) string { return s },
+	"what stands there now, without the white space around it": strings.TrimSpace,
+	"what stands there now, without white space":               func(s string) string { return strings.Join(strings.Fields(s), "") },
+	"what stands there now, without the quotes around it":      func(s string) string { return s[1 : len(s)-1] },
+	"what stands there now, without its first two characters":  func(s string) string { return s[2:] },
 }
 
 func (s *setting) write(b *strings.Builder, indent string) {
