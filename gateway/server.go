@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -218,14 +217,17 @@ func (s *server) write(ctx context.Context, writers <-chan *visit) {
 
 // hear takes the packets of a client until it goes away, or sends what is no vici.
 func (s *server) hear(v *visit) {
-	in := bufio.NewReader(v.conn)
 	for {
+		var length [4]byte
 		_ = v.conn.SetReadDeadline(time.Time{})
-		if _, err := in.Peek(1); err != nil {
+		if _, err := io.ReadFull(v.conn, length[:1]); err != nil {
 			return
 		}
 		_ = v.conn.SetReadDeadline(time.Now().Add(requestTime))
-		b, err := readSegment(in)
+		if _, err := io.ReadFull(v.conn, length[1:]); err != nil {
+			return
+		}
+		b, err := readPacket(v.conn, length)
 		if err != nil {
 			return
 		}
@@ -243,12 +245,8 @@ func (s *server) hear(v *visit) {
 	}
 }
 
-// readSegment reads a packet without its length. The memory for it grows with what really comes.
-func readSegment(in io.Reader) ([]byte, error) {
-	var length [4]byte
-	if _, err := io.ReadFull(in, length[:]); err != nil {
-		return nil, err
-	}
+// readPacket reads a packet after its length. There is no buffer in between, in which secrets would stay.
+func readPacket(in io.Reader, length [4]byte) ([]byte, error) {
 	n, err := vici.Segment(length[:])
 	if err != nil {
 		return nil, err
