@@ -50,16 +50,18 @@ type control struct {
 	refused   []Failure   // of peers that belong to no connection, the latest last
 	warnings  warnings    // about the host
 	networks  []hostNetwork
-	ikeDrops  map[string]uint64
-	counts    messageCounts
-	reqids    map[[2]string]uint64 // by connection and child
-	news      []ike.Event          // of the current input, for the watches
-	watches   map[*watch]bool
-	began     time.Time
-	sources   *sources // of the configuration
-	shunts    []config.Shunt
-	noOffload offload.Set  // of the configuration at the start
-	changes   []ike.Change // of the last reload
+	// claimsChanged: connections or networks are others than when they were compared last.
+	claimsChanged bool
+	ikeDrops      map[string]uint64
+	counts        messageCounts
+	reqids        map[[2]string]uint64 // by connection and child
+	news          []ike.Event          // of the current input, for the watches
+	watches       map[*watch]bool
+	began         time.Time
+	sources       *sources // of the configuration
+	shunts        []config.Shunt
+	noOffload     offload.Set  // of the configuration at the start
+	changes       []ike.Change // of the last reload
 }
 
 // newControl makes the state of a gateway that has no SA yet.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/culvert-vpn/culvert/ike"
@@ -45,8 +46,8 @@ func (l *lookout) run(ctx context.Context) {
 		if list, err := l.host.Addresses(); err == nil {
 			networks := hostNetworks()
 			l.answer(func(c *control) {
+				c.claimsChanged = c.claimsChanged || !slices.Equal(c.networks, networks)
 				c.networks = networks
-				c.reviewNetworks()
 				c.handle(ike.Addresses{Local: list})
 			})
 		}

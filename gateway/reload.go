@@ -170,7 +170,7 @@ func (c *control) configure(conns []*ike.Connection) {
 		c.order = append(c.order, conn)
 		c.conns[cfg.Name] = conn
 	}
-	c.reviewNetworks()
+	c.claimsChanged = true
 }
 
 // configured are the connections that there are now.

@@ -23,6 +23,10 @@ const (
 func (c *control) review() {
 	now := time.Now()
 	c.reviewClock()
+	if c.claimsChanged {
+		c.claimsChanged = false
+		c.reviewNetworks()
+	}
 	for _, conn := range c.order {
 		if waited := now.Sub(conn.since); conn.waits() && waited >= waitShort {
 			if dropped := conn.dropped(); dropped > 0 || waited >= waitLong {
