@@ -19,6 +19,8 @@ import (
 // datapath is what the control goroutine writes and the forwarders read: atomic pointers, copied on write.
 type datapath struct {
 	policies atomic.Pointer[ts.Table[*flow]]
+	// capture takes copies of packets; nil unless somebody captures.
+	capture atomic.Pointer[capture]
 	// inbound finds an SA by the lower bits of its SPI, as esp.Slots gives them out.
 	inbound [1 << slotBits]atomic.Pointer[inboundSA]
 
@@ -116,6 +118,7 @@ func (d *datapath) acquire(k *kept, p *ts.Packet) {
 // outboundSA is an SA that packets are sent on.
 type outboundSA struct {
 	esp         *esp.Outbound
+	owner       *owner
 	pair        uint32 // the inbound SPI of the Child SA
 	copyDSCP    bool
 	bare        int // length of the IP header that is not sealed, in transport mode; else 0
@@ -142,6 +145,7 @@ func (sa *outboundSA) padded(n, mtu int) int {
 // inboundSA is an SA that packets are received on.
 type inboundSA struct {
 	esp           *esp.Inbound
+	owner         *owner
 	local, remote []ts.Selector
 	copyDSCP      bool
 	ends          *ends // in transport mode, else nil

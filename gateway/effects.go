@@ -118,7 +118,7 @@ func (c *control) install(in ike.Install) {
 				Transport: in.Mode == ike.Transport,
 			}),
 			local: in.Local, remote: in.Remote, copyDSCP: in.Child.CopyDSCP&ike.In != 0,
-			ends: endsOf(in),
+			ends: endsOf(in), owner: ownerOf(in),
 		}
 		ch.in.path.Store(&in.Path)
 		ch.account.enterIn(ch.in.esp)
@@ -127,7 +127,7 @@ func (c *control) install(in ike.Install) {
 	} else {
 		ch.out = &outboundSA{
 			esp:  esp.NewOutbound(esp.OutboundConfig{SPI: in.SPI, Cipher: cipher, ESN: in.ESN, Limits: limits}),
-			pair: in.Pair, copyDSCP: in.Child.CopyDSCP&ike.Out != 0,
+			pair: in.Pair, owner: ownerOf(in), copyDSCP: in.Child.CopyDSCP&ike.Out != 0,
 			bare: bareHeader(in), tfc: in.TFC,
 		}
 		ch.out.route.Store(c.takeRoute(in.Path))

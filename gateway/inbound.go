@@ -23,6 +23,7 @@ type inboundLoop struct {
 	opened []esp.Opened
 	ahead  []*inboundSA // of the trains of one call
 	whole  rebuilder
+	tap    *capture // of the packets that are being opened; nil: nobody captures
 	inspector
 
 	lastStray int64 // as now
@@ -150,6 +151,7 @@ func (f *inboundLoop) open(d *udp.Datagrams, i int, path natt.Path) int {
 	if end-i > 1 {
 		run, stride = d.Buf[i*d.Stride:min(end*d.Stride, len(d.Buf))], d.Stride
 	}
+	f.tap = f.capture.Load()
 	f.opened = sa.esp.OpenTrain(run, stride, f.opened[:0])
 	elsewhere := sa.elsewhere(path)
 	for k := range f.opened {
@@ -226,6 +228,9 @@ func (f *inboundLoop) deliverTransport(sa *inboundSA, o *esp.Opened, tos byte) {
 
 // deliver passes an authentic packet to the host, if it is one that the SA may carry.
 func (f *inboundLoop) deliver(sa *inboundSA, inner []byte, outerTOS byte) {
+	if f.tap != nil {
+		f.tap.take(sa.owner, false, inner)
+	}
 	p, why, ok := f.inspect(sa, inner)
 	if !ok {
 		f.counters.drop(why)

@@ -112,6 +112,9 @@ func attributes(ev ike.Event) []slog.Attr {
 	text("spi-out", espSPI(ev.SPIOut))
 	text("text", ev.Text)
 	text("remedy", ev.Remedy)
+	if ev.Diagnosis != nil {
+		text("cause", string(ev.Diagnosis.Cause))
+	}
 	return attrs
 }
 

@@ -33,6 +33,7 @@ type options struct {
 	without      offload.Set
 	ikeKeys      io.Writer
 	espKeys      io.Writer
+	capture      bool
 	events       func(ike.Event)
 	ready        func()
 	control      string
@@ -91,6 +92,9 @@ func WithRand(r io.Reader) Option { return func(o *options) { o.rand = r } }
 func WithKeyLog(ikeTable, espTable io.Writer) Option {
 	return func(o *options) { o.ikeKeys, o.espKeys = ikeTable, espTable }
 }
+
+// WithCapture lets whoever may use the control socket capture packets in clear, see Gateway.Capture. Without it nobody can.
+func WithCapture() Option { return func(o *options) { o.capture = true } }
 
 // WithEvents has f called with every event but for dropped messages. It is called by the goroutine that runs IKE, and
 // must not block nor call the gateway.

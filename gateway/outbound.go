@@ -24,6 +24,7 @@ type outboundLoop struct {
 	// segment holds a packet of transport mode, which is sealed without its IP header.
 	segment []byte
 	icmp    []byte
+	tap     *capture // of what is being shipped; nil: nobody captures
 }
 
 // outgoing is a packet or superpacket that was read and is not forwarded yet.
@@ -216,6 +217,7 @@ func (f *outboundLoop) ship(s *tun.Super, t *shipment) {
 	if size > t.mtu && f.tooBig(f.segment[:s.Cut(0, f.segment)], t.mtu) {
 		return
 	}
+	f.tap = f.capture.Load()
 	trains := (n + perTrain - 1) / perTrain
 	perTrain = (n + trains - 1) / trains
 	for i := 0; i < n; i += perTrain {
@@ -250,6 +252,9 @@ func (f *outboundLoop) seal(s *tun.Super, i int, room []byte, t *shipment, seq u
 	n := s.Cut(i, segment)
 	if t.mss != 0 {
 		inet.ClampMSS(segment[:n], t.mss)
+	}
+	if f.tap != nil {
+		f.tap.take(t.sa.owner, true, segment[:n])
 	}
 	if bare != 0 {
 		copy(place, segment[bare:n])

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -132,6 +133,17 @@ func (c *call) answer(r Request) error {
 		return c.reply(Reply{Status: &status})
 	case "version":
 		return c.reply(Reply{Version: Version()})
+	case "capture":
+		// It goes on until the client goes away.
+		return g.Capture(c.ctx, CaptureOptions{Connection: r.Conn, Child: r.Child, Snap: r.Snap}, func(list []CapturedPacket) error {
+			return c.reply(Reply{Packets: list})
+		})
+	case "pprof":
+		w := bufio.NewWriterSize(replyWriter{c}, pieceSize)
+		if err := WriteProfile(c.ctx, w, r.Profile, timeout); err != nil {
+			return err
+		}
+		return w.Flush()
 	case "trace":
 		list, err := g.Trace(ctx, r.Conn, r.After)
 		if err != nil {

@@ -14,7 +14,7 @@ const DefaultControl = "/run/culvert/control"
 
 // Request asks for something.
 type Request struct {
-	// Cmd is "status", "up", "down", "rekey", "reload", "trace" or "version".
+	// Cmd is "status", "up", "down", "rekey", "reload", "trace", "capture", "pprof" or "version".
 	Cmd string `json:"cmd"`
 	// Conn and Child name what up, down and rekey are about; without Child it is all of the connection.
 	Conn  string `json:"conn,omitempty"`
@@ -23,6 +23,10 @@ type Request struct {
 	Reauth bool `json:"reauth,omitempty"`
 	// After is the number of the last message of a trace that is known already.
 	After uint64 `json:"after,omitempty"`
+	// Snap is how many bytes of each packet are captured at most; 0: all.
+	Snap int `json:"snap,omitempty"`
+	// Profile is the name of one, see Profiles.
+	Profile string `json:"profile,omitempty"`
 	// Timeout in seconds is how long to wait for success; 0 is DefaultTimeout, and more than MaxTimeout is cut off.
 	Timeout float64 `json:"timeout,omitempty"`
 }
@@ -40,7 +44,10 @@ type Reply struct {
 	Reload  *Reloaded  `json:"reload,omitempty"`
 	Version string     `json:"version,omitempty"`
 	// Trace is set in the answer to "trace", even if it is empty.
-	Trace []TraceMessage `json:"trace,omitempty"`
+	// Packets were captured, Data is part of a profile.
+	Packets []CapturedPacket `json:"packets,omitempty"`
+	Data    []byte           `json:"data,omitempty"`
+	Trace   []TraceMessage   `json:"trace,omitempty"`
 	// Done is set in the last one, together with Error and Remedy if the request has failed.
 	Done   bool   `json:"done,omitempty"`
 	Error  string `json:"error,omitempty"`

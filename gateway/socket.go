@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -160,6 +162,38 @@ func (c Client) Trace(ctx context.Context, conn string, after uint64) ([]TraceMe
 	var list []TraceMessage
 	err := c.Do(ctx, Request{Cmd: "trace", Conn: conn, After: after}, func(r Reply) { list = append(list, r.Trace...) })
 	return list, err
+}
+
+// Capture gives each the inner packets of a connection, as Gateway.Capture does, until ctx ends, which is no error.
+func (c Client) Capture(ctx context.Context, o CaptureOptions, each func([]CapturedPacket) error) error {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var failed error
+	err := c.Do(waiting, Request{Cmd: "capture", Conn: o.Connection, Child: o.Child, Snap: o.Snap}, func(r Reply) {
+		if failed == nil && len(r.Packets) > 0 {
+			if failed = each(r.Packets); failed != nil {
+				cancel()
+			}
+		}
+	})
+	switch {
+	case failed != nil:
+		return failed
+	case ctx.Err() != nil:
+		return nil
+	}
+	return err
+}
+
+// Profile writes a profile of the gateway's process, as WriteProfile does.
+func (c Client) Profile(ctx context.Context, w io.Writer, name string, d time.Duration) error {
+	var failed error
+	err := c.Do(ctx, Request{Cmd: "pprof", Profile: name, Timeout: d.Seconds()}, func(r Reply) {
+		if failed == nil {
+			_, failed = w.Write(r.Data)
+		}
+	})
+	return cmp.Or(failed, err)
 }
 
 // RequestError is why a request has failed.

@@ -35,7 +35,7 @@ To see it work on this machine, without any configuration:  sudo culvert demo`,
 		return usage("%v; see %q", err, cmd.CommandPath()+" --help")
 	})
 	root.SetHelpCommand(newHelp(root))
-	root.AddCommand(newRun(), newCheck(), newNew(), newImport(), newStatus(), newExplain(), newTrace(), newUp(), newDown(), newRekey(), newReload(), newDoctor(), newDemo(), newBench(), newVersion(), newExitCodes())
+	root.AddCommand(newRun(), newCheck(), newNew(), newImport(), newStatus(), newExplain(), newTrace(), newCapture(), newDebug(), newUp(), newDown(), newRekey(), newReload(), newDoctor(), newDemo(), newBench(), newVersion(), newExitCodes())
 	return root
 }
 

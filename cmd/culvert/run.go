@@ -28,6 +28,7 @@ type runFlags struct {
 	portable        bool
 	noOffload       string
 	keyLog          string
+	capture         bool
 	metrics         metricsFlags
 	log             logFlags
 }
@@ -58,6 +59,7 @@ Under systemd it says when it is ready (Type=notify), serves the watchdog, and t
 	set.StringVar(&flags.noOffload, "no-offload", "", "do without fast paths: slower, for finding faults. `names` as of no_offload in the configuration, or all")
 	set.Lookup("no-offload").NoOptDefVal = "all"
 	set.StringVar(&flags.keyLog, "keylog", "", "write all keys into this `directory`, for Wireshark: who reads them reads the traffic")
+	set.BoolVar(&flags.capture, "allow-capture", false, "let \"culvert capture\" write packets in clear: whoever may use the control socket reads the traffic")
 	flags.metrics.register(set)
 	flags.log.register(set)
 	return cmd
@@ -151,6 +153,10 @@ func (f *runFlags) options(log *slog.Logger) (list []gateway.Option, closeAll fu
 		return nil, closeAll, err
 	default: // routes are the user's affair; the error says so
 		log.Warn(err.Error())
+	}
+	if f.capture {
+		log.Warn("packets may be captured in clear by whoever may use the control socket", "control", f.control)
+		list = append(list, gateway.WithCapture())
 	}
 	if f.keyLog != "" {
 		keys, err := openKeyLog(f.keyLog)
