@@ -38,7 +38,11 @@ When a connection does not come up, ask the daemon, which saw what happened:
 The called side knows more than the caller, who is told as little as possible so that it would not help an attacker. If the caller is Culvert and
 its explanation is vague, look at the other side, or have the other side call.
 
-In the lines below office is the name of the connection, net that of its child, and ike-office that of its secret; write yours.
+With --json the first two print a list of objects with connection, up and failure, which has time, kind, child, peer, text, remedy and diagnosis as in
+[status.md](status.md): cause, text, compared (what, sent, configured), fixes (side, text, lines) and connections. Causes do not change their names.
+
+In the lines below office is the name of the connection, net that of its child, and ike-office that of its secret; write yours. A line that begins
+with # is a command. In place of a secret, which is never printed, stands in angle brackets how it follows from what is in the file now.
 `
 
 // message is a symptom in the index of the page.

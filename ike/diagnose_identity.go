@@ -224,12 +224,13 @@ func (sa *ikeSA) refusesUs(text string) *explain.Diagnosis {
 		d.Text += "; most likely the first: we are behind a NAT and present our private address as our identity"
 		d.Fixes = append(d.Fixes, fix)
 	}
-	settings := explain.Lines([]string{explain.Set("id", sa.localID.String())}, "connections", sa.conn.Name, "remote")
+	settings := explain.Lines([]string{explain.Set("id", sa.localID.String())}, "remote")
 	if id, ok := sa.conn.RemoteID.ID(); ok {
-		settings = append(settings, explain.Lines([]string{explain.Set("id", id.String())}, "connections", sa.conn.Name, "local")...)
+		settings = append(settings, explain.Lines([]string{explain.Set("id", id.String())}, "local")...)
 	}
 	d.Fixes = append(d.Fixes, explain.Fix{
-		Side: explain.Peer, Text: fmt.Sprintf("its log says which; see that it expects the identity %v of us and has %v itself", sa.localID, sa.conn.RemoteID), Lines: settings,
+		Side: explain.Peer, Text: fmt.Sprintf("its log says which; see that it expects the identity %v of us and has %v itself", sa.localID, sa.conn.RemoteID),
+		Lines: explain.Lines(settings, "connections", sa.conn.Name),
 	})
 	if list := sa.end.cfg.Secrets.Lookup(sa.localID, sa.expectedPeer()); len(list) > 0 {
 		d.Fixes = append(d.Fixes, copied(explain.Peer, list[0].Name(), fmt.Sprintf("see that its secret for %v is the same as ours", sa.localID)))

@@ -140,6 +140,9 @@ func explainConnection(w io.Writer, s *gateway.Status, c gateway.ConnectionStatu
 			list = append(list, explanation{c.Name, c.Up, f})
 		}
 	}
+	for _, f := range c.Warnings {
+		list = append(list, explanation{c.Name, c.Up, f})
+	}
 	list = latest(list)
 	list = list[:min(len(list), maxFailures)]
 	if asJSON {
