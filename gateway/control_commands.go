@@ -5,11 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/culvert-vpn/culvert/ident"
 	"github.com/culvert-vpn/culvert/ike"
+	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/ts"
 	"github.com/culvert-vpn/culvert/vici"
 )
 
@@ -271,9 +276,96 @@ func rekey(c *call) (*vici.Message, error) {
 	return matched(err, matches), nil
 }
 
-// redirect would send peers to another gateway.
-func redirect(*call) (*vici.Message, error) {
-	return matched(errors.New("this daemon does not send its peers to other gateways; it only follows where it is sent"), 0), nil
+// redirect sends peers that take it to another gateway.
+func redirect(c *call) (*vici.Message, error) {
+	to, err := readGateway(c.args.Text("gateway"))
+	if err != nil {
+		return nil, err
+	}
+	f, err := readFilter(c.args)
+	if err != nil {
+		return nil, err
+	}
+	peer, err := readPeer(c.args)
+	if err != nil {
+		return nil, err
+	}
+	if f.ike == "" && f.ikeID == 0 && peer.isAny() {
+		return nil, errors.New("redirect wants to know whom")
+	}
+	matches, unable := 0, 0
+	if err := c.gateway.do(c.ctx, func(k *control) {
+		for _, sa := range k.endpoint.Snapshot() {
+			switch {
+			case !f.takes(&sa) || !sa.Current || !peer.takes(&sa):
+			case !sa.Redirectable:
+				unable++
+			default:
+				matches++
+				k.handle(ike.RedirectSA{ID: sa.ID, To: to})
+			}
+		}
+	}); err != nil {
+		return nil, err
+	}
+	switch {
+	case matches > 0:
+	case unable > 0:
+		err = fmt.Errorf("%d IKE SAs match, whose peers did not call, or did not say that they can be redirected", unable)
+	default:
+		err = errors.New("no SA matches")
+	}
+	return matched(err, matches), nil
+}
+
+// readGateway reads where peers are sent: an address or a name.
+func readGateway(text string) (g wire.Gateway, err error) {
+	if text == "" {
+		return g, errors.New("the gateway to redirect to is missing")
+	}
+	if g.Addr, err = netip.ParseAddr(text); err != nil {
+		g.Name = strings.TrimPrefix(text, "@")
+	}
+	if g.Addr.Zone() == "" && len(g.Name) <= maxName {
+		if same, _, ok := wire.ParseRedirect(wire.AppendGateway(nil, g)); ok && same == g {
+			return g, nil
+		}
+	}
+	return g, fmt.Errorf("%s is no gateway: it is an address, or a name", strconv.Quote(shortened(text)))
+}
+
+// maxName is the length of the longest name of a host.
+const maxName = 253
+
+// peers says which peers are meant, by address and identity.
+type peers struct {
+	first, last netip.Addr // invalid: any
+	id          ident.Pattern
+}
+
+func (p peers) isAny() bool { return !p.first.IsValid() && p.id.IsAny() }
+
+func (p peers) takes(sa *ike.SAInfo) bool {
+	a := sa.Path.Remote.Addr()
+	inside := !p.first.IsValid() || a.BitLen() == p.first.BitLen() && !a.Less(p.first) && !p.last.Less(a)
+	return inside && p.id.Match(sa.RemoteID) > 0
+}
+
+// readPeer reads which peers are meant: an address, a network or a range, and an identity, which may have wildcards.
+func readPeer(args *vici.Message) (p peers, err error) {
+	if p.id, err = ident.ParsePattern(cmp.Or(args.Text("peer-id"), "%any")); err != nil {
+		return p, fmt.Errorf("peer-id: %w", err)
+	}
+	text := args.Text("peer-ip")
+	if text == "" {
+		return p, nil
+	}
+	spec, err := ts.ParseSpec(text)
+	if err != nil || spec.Dynamic || strings.Contains(text, "[") {
+		return p, fmt.Errorf("peer-ip is %s, which is no address, network or range", strconv.Quote(shortened(text)))
+	}
+	p.first, p.last = spec.Sel.Start, spec.Sel.End
+	return p, nil
 }
 
 // install has packets bring a child up. Policies without a tunnel are in force as long as they are configured.

@@ -111,6 +111,8 @@ func (e *Endpoint) Handle(now time.Time, in Input) []Effect {
 		e.withKeeper(in.Conn, (*keeper).reauthenticate)
 	case TerminateSA:
 		e.terminateSA(in)
+	case RedirectSA:
+		e.redirectSA(in)
 	case Intercept:
 		e.withKeeper(in.Conn, func(k *keeper) { k.trap(in.Child, in.On) })
 	case RekeySA:

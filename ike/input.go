@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/culvert-vpn/culvert/ike/wire"
 	"github.com/culvert-vpn/culvert/natt"
 	"github.com/culvert-vpn/culvert/psk"
 	"github.com/culvert-vpn/culvert/ts"
@@ -47,6 +48,12 @@ type TerminateSA struct {
 type RekeySA struct {
 	ID, Child uint64
 	Reauth    bool
+}
+
+// RedirectSA asks to send the peer of an IKE SA to another gateway (RFC 5685 5). It has no effect on one that is not Redirectable.
+type RedirectSA struct {
+	ID uint64
+	To wire.Gateway
 }
 
 // Intercept has packets bring up a child of a connection that is down, or not any more, whatever its StartAction.
@@ -164,6 +171,7 @@ func (Rekey) input()       {}
 func (Reauth) input()      {}
 func (TerminateSA) input() {}
 func (RekeySA) input()     {}
+func (RedirectSA) input()  {}
 func (Intercept) input()   {}
 func (Resolved) input()    {}
 func (Acquire) input()     {}

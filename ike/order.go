@@ -1,5 +1,11 @@
 package ike
 
+import (
+	"fmt"
+
+	"github.com/culvert-vpn/culvert/ike/wire"
+)
+
 // What an operator wants of one SA, which has a number. What is wanted of a connection is the keeper's business.
 
 // numbered is the IKE SA of a number, nil if there is none any more.
@@ -90,3 +96,29 @@ func (e *Endpoint) rekeySA(in RekeySA) {
 		sa.startRekey()
 	}
 }
+
+// redirectSA sends a peer that takes it to another gateway by order of the operator.
+func (e *Endpoint) redirectSA(in RedirectSA) {
+	sa := e.numbered(in.ID)
+	if sa == nil || !sa.isCurrent() || !sa.origin.mayRedirect {
+		return
+	}
+	sa.enqueue(&sendAway{to: in.To})
+	e.touch(sa)
+}
+
+// sendAway has the peer go to another gateway (RFC 5685 5). It closes the IKE SA when it is there; we leave it the time.
+type sendAway struct{ to wire.Gateway }
+
+func (*sendAway) kind() wire.Exchange { return wire.INFORMATIONAL }
+
+// request names the gateway, and has no nonce.
+func (x *sendAway) request(*ikeSA) ([]wire.Payload, bool) {
+	return []wire.Payload{&wire.Notify{Kind: wire.REDIRECT, Data: wire.AppendGateway(nil, x.to)}}, true
+}
+
+func (x *sendAway) reply(sa *ikeSA, _ *content) {
+	sa.event(Redirected, fmt.Sprintf("the peer was told to go to %v", x.to), "")
+}
+func (*sendAway) clash(wish, *childSA) verdict { return accept }
+func (*sendAway) abandon(*ikeSA)               {}

@@ -1,10 +1,12 @@
 package ike
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/culvert-vpn/culvert/ike/wire"
+	"github.com/culvert-vpn/culvert/suite"
 )
 
 func keepUp(c *Config) { c.Connections[0].Children[0].StartAction = Start }
@@ -120,5 +122,55 @@ func TestIntercept(t *testing.T) {
 	s.give(Intercept{Conn: "c", Child: "net", On: true})
 	if !s.Wishes()[0].Trapped || !calls() {
 		t.Error("no packet brings it up")
+	}
+}
+
+// A peer that called, and takes redirects, is told where to go; the IKE SA stays until it is there (RFC 5685 5). No other is told.
+//
+// Rules: RFC 5685 3-1, 3-2, 5-1, 5-2, 9.2-1, 9.2-2, 9.2-5.
+func TestRedirectSA(t *testing.T) {
+	for name, test := range map[string]struct {
+		said []wire.Payload
+		told bool
+	}{
+		"one that takes redirects":   {notifyOf(wire.REDIRECT_SUPPORTED), true},
+		"one that was redirected":    {[]wire.Payload{&wire.Notify{Kind: wire.REDIRECTED_FROM, Data: wire.AppendGateway(nil, wire.Gateway{Name: "old.example.com"})}}, true},
+		"one that does not say that": {nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t, nil)
+			s.initiator, s.spiI, s.spiR = true, 0xaaaa, 0
+			s.first = s.send(s.header(wire.IKE_SA_INIT, 0, false), append(s.initPayloads(testProposal(suite.IKE, testIKE), suite.CURVE25519, 1), test.said...)...)
+			h, c := s.want("answers IKE_SA_INIT", wire.IKE_SA_INIT, true)
+			s.spiR, s.nonceR = h.SPIr, slices.Clone(c.nonce.Data)
+			s.derive(c.ke.Data)
+			s.nextID = 1
+			s.request(wire.IKE_AUTH, append(s.auth(s.id, s.secret), s.childPayloads(1)...)...)
+			s.want("answers IKE_AUTH", wire.IKE_AUTH, true)
+			info := s.Snapshot()[0]
+			if info.Redirectable != test.told {
+				t.Errorf("redirectable: %v", info.Redirectable)
+			}
+			to := wire.Gateway{Name: "gw2.example.com"}
+			s.give(RedirectSA{ID: info.ID, To: to})
+			if !test.told {
+				s.wantIdle("it did not say that it takes redirects")
+				return
+			}
+			h, c = s.want("tells the peer", wire.INFORMATIONAL, false)
+			n := c.notify(wire.REDIRECT)
+			if n == nil {
+				t.Fatal("no REDIRECT")
+			}
+			if g, nonce, ok := wire.ParseRedirect(n.Data); !ok || g != to || nonce != nil || n.Protocol != 0 || n.SPI != nil {
+				t.Errorf("REDIRECT to %v, nonce %x, %+v", g, nonce, n)
+			}
+			s.answer(wire.INFORMATIONAL, h.MessageID)
+			s.wantEvent("is told of", Redirected, "gw2.example.com")
+			s.wantIdle("the peer closes it")
+			if !s.Exists(info.ID, 0) {
+				t.Error("it is gone before the peer is elsewhere")
+			}
+		})
 	}
 }

@@ -16,7 +16,8 @@ const replacedTime = 30 * time.Second
 // newOrigin is what an IKE SA has from its IKE_AUTH.
 func (sa *ikeSA) newOrigin() origin {
 	o := sa.origin
-	return origin{called: sa.initiator, authenticated: sa.end.now, nonceMin: sa.nonceMin, assigned: o.assigned, detour: o.detour, redirectable: o.redirectable}
+	return origin{called: sa.initiator, authenticated: sa.end.now, nonceMin: sa.nonceMin, assigned: o.assigned, detour: o.detour,
+		redirectable: o.redirectable, mayRedirect: o.mayRedirect}
 }
 
 // reauthTime is when an IKE SA of the configured age is to be set up anew. New keys do not put off that both ends have to prove once

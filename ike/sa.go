@@ -76,6 +76,7 @@ type origin struct {
 	called        bool // we sent IKE_SA_INIT
 	detour        detour
 	redirectable  bool // we said that we can be redirected
+	mayRedirect   bool // the peer, who called, said so
 	authenticated time.Time
 	nonceMin      []byte
 	assigned      []netip.Addr // to us

@@ -194,6 +194,7 @@ func (e *Endpoint) acceptInit(d Datagram, h wire.Header, c *content, nat natt.Si
 	nonce := e.random(nonceLen)
 	sa := e.newSA(false, e.newSPI(), h.SPIi, d.Path)
 	sa.nat = nat
+	sa.origin.mayRedirect = c.notify(wire.REDIRECT_SUPPORTED) != nil || c.notify(wire.REDIRECTED_FROM) != nil
 	in := keyInput{nonceI: clone(c.nonce.Data), nonceR: nonce, spiI: sa.spiI, spiR: sa.spiR, shared: shared}
 	if !sa.takeKeys(answer.Proposals[0].Proposal, in, nil) {
 		return

@@ -27,6 +27,8 @@ type SAInfo struct {
 	MOBIKE    bool
 	PeerAddrs []netip.Addr
 	NAT       natt.Situation
+	// Redirectable: the peer called, and said that it can be sent to another gateway (RFC 5685 3).
+	Redirectable bool
 	// RedirectedBy is the gateway that sent us to the peer (RFC 5685); the zero address if none did.
 	RedirectedBy      netip.Addr
 	LocalID, RemoteID ident.ID
@@ -78,7 +80,7 @@ func (sa *ikeSA) info() SAInfo {
 	info := SAInfo{
 		ID: sa.number, State: sa.state.String(), Current: sa.isCurrent(), Initiator: sa.initiator, SPIi: sa.spiI, SPIr: sa.spiR,
 		Path: sa.path, NAT: sa.nat, LocalID: sa.localID, RemoteID: sa.remoteID,
-		Proposal: sa.proposal, Established: sa.established, RedirectedBy: sa.origin.detour.by,
+		Proposal: sa.proposal, Established: sa.established, RedirectedBy: sa.origin.detour.by, Redirectable: sa.origin.mayRedirect,
 		Assigned: slices.Clone(sa.origin.assigned), Lent: sa.lent(),
 		RekeyAt: sa.timers[timerRekey], ReauthAt: sa.timers[timerReauth], ExpireAt: sa.timers[timerExpire],
 	}

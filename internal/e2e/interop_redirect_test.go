@@ -56,3 +56,27 @@ func TestInteropRedirect(t *testing.T) {
 		})
 	}
 }
+
+// TestInteropRedirectPeer has Culvert send a strongSwan that has called it to another gateway while the tunnel is up (RFC 5685 5).
+func TestInteropRedirectPeer(t *testing.T) {
+	t.Parallel()
+	ref := NewReference(t, Plan{B: OneToOne})
+	second := ref.Net.gateway("D", "10.103.0.", "fd00:103::")
+	ref.connect(second, side{"D", "198.51.100.1", "198.51.100.254", "172.18.0.", "2001:db8:d::", "2001:db8:d1::"}, Direct, nil)
+	confC := strings.Replace(referenceA, "local_addrs = 203.0.113.1\n", "local_addrs = 198.51.100.1\n", 1)
+	a, b, c := NewCulvert(ref.A.Host, referenceA), NewStrongSwan(ref.B.Host, referenceB), NewCulvert(second.Host, confC)
+	Must(t, a.Start(), b.Start(), c.Start(), b.Initiate("net"))
+	settled(t, a, b, soon, nil)
+	if _, err := a.swanctl("--redirect", "--peer-id", "bar", "--gateway", "198.51.100.1"); err == nil {
+		t.Error("somebody else was redirected")
+	}
+	_, err := a.swanctl("--redirect", "--peer-ip", "192.0.2.0/24", "--peer-id", "@foo", "--gateway", "198.51.100.1")
+	Must(t, err)
+	settled(t, c, b, soon, nil)
+	if !eventually(soon, func() bool {
+		sas, err := a.SAs()
+		return err == nil && len(sas) == 0
+	}) {
+		t.Errorf("the old gateway still has an IKE SA\n%s", tails(a, b, c))
+	}
+}
