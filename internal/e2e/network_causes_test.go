@@ -421,17 +421,21 @@ func TestNetworkOldPeer(t *testing.T) {
 	}
 	end()
 
-	// IKEv1 only: it answers with INVALID_MAJOR_VERSION in an Informational exchange of its own version, and calls with Main Mode.
+	// IKEv1 only: it answers with INVALID_MAJOR_VERSION in an Informational exchange of its own version.
 	end = scripted(t, ref.A, func(request []byte) []byte {
 		notify := payload(0, []byte{0, 0, 0, 1, 1, 0, 0, 5}) // IPsec DOI, ISAKMP, INVALID-MAJOR-VERSION (RFC 2408 3.14)
 		return header(binary.BigEndian.Uint64(request), 0, 11, versionIKEv1, 5, 0, 7, notify)
 	})
 	d = b.fails(explain.IKEv1Only, "answers IKE_SA_INIT in IKEv1")
 	end()
-	mainMode := header(0x1234, 0, 1, versionIKEv1, 2, 0, 0, payload(0, make([]byte, 40)))
-	caller := listenUDP(t, ref.A.Host, netip.AddrPortFrom(ref.A.Local, 500))
-	_, err := caller.WriteToUDPAddrPort(mainMode, netip.AddrPortFrom(ref.B.Public, 500))
-	Must(t, err)
+
+	// It calls with Main Mode, until it is made to speak IKEv2.
+	peer := strings.Replace(with(referenceA, "remote_addrs = 192.0.2.10", ""), "version = 2", "version = 1", 1)
+	a := NewStrongSwan(ref.A.Host, peer)
+	Must(t, a.Start())
+	if _, err := a.swanctl("--initiate", "--child", "net", "--timeout", "1"); err == nil {
+		t.Error("IKEv1 comes up")
+	}
 	if !eventually(soon, func() bool {
 		refused := b.tells(t).Refused
 		i := slices.IndexFunc(refused, func(f told) bool { return f.Diagnosis != nil && f.Diagnosis.Cause == explain.IKEv1Only })
@@ -439,13 +443,8 @@ func TestNetworkOldPeer(t *testing.T) {
 	}) {
 		t.Errorf("nothing is said of Main Mode: %+v", b.tells(t).Refused)
 	}
-	caller.Close()
-
-	// The peer is made to speak IKEv2.
 	i := slices.IndexFunc(d.Fixes, func(f explain.Fix) bool { return f.Side == explain.Peer })
-	peer, err := Apply(strings.Replace(referenceA, "version = 2", "version = 1", 1), d.Fixes[i], nil)
-	Must(t, err)
-	a := NewStrongSwan(ref.A.Host, peer)
-	Must(t, a.Start())
+	peer, err := Apply(peer, d.Fixes[i], nil)
+	Must(t, err, a.Configure(peer))
 	b.worksOnce(d.Cause)
 }
