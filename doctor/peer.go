@@ -190,6 +190,11 @@ func (v *visit) resolve(ctx context.Context) bool {
 		v.say("route", Failure, explain.NoRoute, fmt.Sprintf("this host has no route to %v: %v", addrs[0], err), fixesOf(explain.NoRoute)...)
 		return false
 	}
+	if slices.Contains(ownAddresses(), v.facts.Address) {
+		v.say("route", Failure, "", fmt.Sprintf("%v, the address of the peer, is one of this host itself", v.facts.Address),
+			explain.Fix{Side: explain.Here, Text: "write the address of the other gateway in remote_addrs"})
+		return false
+	}
 	text := fmt.Sprintf("packets to %v leave from %v", v.facts.Address, v.way.local)
 	if v.way.device != "" {
 		text += fmt.Sprintf(" through %s, whose MTU is %d", v.way.device, v.way.mtu)

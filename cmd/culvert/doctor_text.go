@@ -102,7 +102,7 @@ func (t *reportText) fixes(c *doctor.Check) {
 	if c.Connection != "" {
 		name += ", connection " + c.Connection
 	}
-	t.line("%s  %s: %s", t.paint(c.Result, strings.ToUpper(string(c.Result))), name, wrapped(c.Text, 4))
+	t.line("%s  %s", t.paint(c.Result, fmt.Sprintf("%-7s", strings.ToUpper(string(c.Result)))), wrapped(name+": "+c.Text, 9))
 	for _, f := range c.Fixes {
 		t.line("  - %s", wrapped(f.String(), 4))
 		for _, l := range f.Lines {

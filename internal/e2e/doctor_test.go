@@ -274,6 +274,20 @@ func TestDoctorPeer(t *testing.T) {
 		t.Errorf("with the ports of IKE free, the peer was called from %v", facts.Local)
 	}
 
+	over6 := func(t *testing.T) {
+		Must(t, b.Configure(edit(referenceB, "remote_addrs = 203.0.113.1", "remote_addrs = 2001:db8:a::1")))
+		report, facts := ask(t)
+		wantCheck(t, report, "port-500", "site", doctor.OK, "", "[2001:db8:a::1]:500 after")
+		wantCheck(t, report, "port-4500", "site", doctor.OK, "", "[2001:db8:a::1]:4500 after")
+		wantCheck(t, report, "packet-size", "site", doctor.OK, "", "1500 bytes")
+		if facts.LocalNAT {
+			t.Errorf("IPv6 is not translated: %+v", facts)
+		}
+		Must(t, b.Configure(edit(referenceB, "remote_addrs = 203.0.113.1", "remote_addrs = 172.16.0.1")))
+		report, _ = examine(t, b, "--skip", "host,cloud")
+		wantCheck(t, report, "route", "site", doctor.Failure, "", "is one of this host itself")
+		Must(t, b.Configure(referenceB))
+	}
 	refused := func(t *testing.T) {
 		Must(t, b.Configure(edit(referenceB, "aes256gcm16-prfsha256-x25519", "aes128-sha256-x25519, aes256gcm16-prfsha384-x25519")))
 		report, facts := ask(t)
@@ -308,6 +322,7 @@ func TestDoctorPeer(t *testing.T) {
 		name string
 		run  func(*testing.T)
 	}{
+		{"IPv6, and nobody else", over6},
 		{"wrong proposals", refused},
 		{"500 is lost", lossy("udp dport 500", func(t *testing.T, r doctor.Report) {
 			wantCheck(t, r, "port-500", "site", doctor.Warning, explain.Silent500, "does at port 4500")
@@ -330,6 +345,12 @@ func TestDoctorPeer(t *testing.T) {
 			ref.A.Uplink.SetMTU(1390)
 			report, _ := ask(t)
 			wantCheck(t, report, "packet-size", "site", doctor.Note, "", "1390 bytes arrive", "192.0.2.254 says that a packet may have 1390 bytes")
+		}},
+		{"no connection for us", func(t *testing.T) {
+			ref.A.Uplink.SetMTU(1500)
+			Must(t, a.Configure(edit(referenceA, "local_addrs = 203.0.113.1", "local_addrs = 203.0.113.1\nremote_addrs = 198.51.100.1")))
+			report, _ := ask(t)
+			wantCheck(t, report, "proposal", "site", doctor.Failure, explain.NoConnection, "no connection for calls from here")
 		}},
 		{"nobody listens", func(t *testing.T) {
 			Must(t, a.Kill())
