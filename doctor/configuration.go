@@ -100,7 +100,9 @@ func judgeStatus(s *gateway.Status) []Check {
 			continue
 		}
 		failed := Check{ID: "connection-down", Group: Configuration, Connection: c.Name, Result: Warning, Text: "it is down: " + c.LastFailure.Text}
-		if c.LastFailure.Remedy != "" {
+		if d := c.LastFailure.Diagnosis; d != nil {
+			failed.Cause, failed.Fixes = d.Cause, d.Fixes
+		} else if c.LastFailure.Remedy != "" {
 			failed.Fixes = []explain.Fix{here(c.LastFailure.Remedy)}
 		}
 		list = append(list, failed)

@@ -76,7 +76,7 @@ func (r *Report) Count(result Result) (n int) {
 	return n
 }
 
-// Options say what to examine. The zero value examines the host with the default configuration's absence: set Config.
+// Options say what to examine.
 type Options struct {
 	// Config is the configuration file.
 	Config string

@@ -102,8 +102,10 @@ func TestJudgeOverlaps(t *testing.T) {
 }
 
 func TestJudgeStatus(t *testing.T) {
-	got := judgeStatus(&gateway.Status{Connections: []gateway.ConnectionStatus{{Name: "a", Up: true}, {Name: "b", LastFailure: &gateway.Failure{Text: "no answer", Remedy: "look"}}, {Name: "c"}}})
-	if len(got) != 2 || !strings.Contains(got[0].Text, "1 of 3 connections up") || got[1].Connection != "b" || got[1].Result != Warning || got[1].Fixes[0].Text != "look" {
+	got := judgeStatus(&gateway.Status{Connections: []gateway.ConnectionStatus{{Name: "a", Up: true}, {Name: "b", LastFailure: &gateway.Failure{Text: "no answer", Remedy: "look"}}, {Name: "c"},
+		{Name: "d", LastFailure: &gateway.Failure{Text: "no answer", Remedy: "look", Diagnosis: &explain.Diagnosis{Cause: explain.SilentPeer, Fixes: []explain.Fix{{Side: explain.Peer, Text: "wake up"}}}}},
+	}})
+	if len(got) != 3 || got[2].Cause != explain.SilentPeer || got[2].Fixes[0].Text != "wake up" || !strings.Contains(got[0].Text, "1 of 4 connections up") || got[1].Connection != "b" || got[1].Result != Warning || got[1].Fixes[0].Text != "look" {
 		t.Errorf("%+v", got)
 	}
 }
