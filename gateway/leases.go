@@ -41,7 +41,7 @@ func openLeases(pools []*ike.Pool, dir string, log *slog.Logger) *leases {
 		path = filepath.Join(dir, leasesFile)
 	}
 	l := &leases{Book: pool.New(ranges(pools)), path: path, log: log, snapshots: make(chan pool.Snapshot, 1)}
-	if path == "" || len(pools) == 0 {
+	if path == "" {
 		return l
 	}
 	text, err := readLeases(path)

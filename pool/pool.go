@@ -65,6 +65,8 @@ type Book struct {
 	// offline ones, the one that was given back first first.
 	offline *list.List
 	count   int
+	// waiting are leases of an earlier run whose pools are not there yet.
+	waiting []Lease
 }
 
 // pool is a Range and what was lent of it.
@@ -106,6 +108,7 @@ func (b *Book) Configure(ranges []Range) {
 			l.pool.leases[addr] = l
 		}
 	}
+	b.recall()
 }
 
 // Lend gives owner an address of one of the pools, tried in order, of the family of wish. If wish is an address and not

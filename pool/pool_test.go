@@ -253,6 +253,42 @@ func TestAgainstModel(t *testing.T) {
 	}
 }
 
+// TestRestoreBeforePools: who had an address of a pool that is loaded later has it again, and what is saved meanwhile is not lost.
+func TestRestoreBeforePools(t *testing.T) {
+	ranges := []Range{span("p", "10.0.0.1", "10.0.0.2"), span("q", "10.1.0.1", "10.1.0.9")}
+	b := newBook(t, ranges...)
+	b.want("", "@a", any4, "10.0.0.1")
+	b.want("", "@b", any4, "10.0.0.2")
+	b.want("", "@c", any4, "10.1.0.1", "q")
+	b.release("p", "10.0.0.1")
+	text, err := b.Text(b.now.Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time of what the first one has saved
+		next := newBook(t)
+		if err := next.Restore(text); err != nil {
+			t.Fatal(err)
+		}
+		next.Configure(ranges[1:])
+		next.want("its pool is there", "@c", any4, "10.1.0.1", "q")
+		if text, err = next.Text(next.now.Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := newBook(t)
+	if err := next.Restore(text); err != nil {
+		t.Fatal(err)
+	}
+	next.Configure(ranges[1:])
+	next.Configure(ranges)
+	next.want("its pool came later", "@b", any4, "10.0.0.2")
+	next.want("who was away the longest loses it", "@d", any4, "10.0.0.1", "p")
+	if len(next.Leases()) != 3 || len(next.waiting) != 0 {
+		t.Errorf("%v are left, and wait: %v", next.Leases(), next.waiting)
+	}
+}
+
 func FuzzRestore(f *testing.F) {
 	b := New([]Range{span("p", "10.0.0.1", "10.0.0.9")})
 	b.Lend(epoch, []string{"p"}, id("@a"), any4)

@@ -37,7 +37,7 @@ type Snapshot struct {
 
 // Snapshot copies the leases. For MaxLeases of them this takes about 20 ms, a thirtieth of what Text does.
 func (b *Book) Snapshot(now time.Time) Snapshot {
-	s := Snapshot{now, make([]Lease, 0, b.count)}
+	s := Snapshot{now, append(make([]Lease, 0, b.count+len(b.waiting)), b.waiting[:min(len(b.waiting), MaxLeases-b.count)]...)}
 	for _, p := range b.pools {
 		for _, l := range p.leases {
 			s.leases = append(s.leases, l.Lease)
@@ -67,8 +67,8 @@ func (s Snapshot) Text() ([]byte, error) {
 // Text is that of a Snapshot.
 func (b *Book) Text(now time.Time) ([]byte, error) { return b.Snapshot(now).Text() }
 
-// Restore remembers what a text says, in a Book that has lent nothing yet. What does not fit the pools any more is left out. An
-// error means that the text is not one of Text's; nothing of it is remembered then.
+// Restore remembers what a text says, in a Book that has lent nothing yet. What is of a pool that is not there waits for one of that
+// name; what its pool has no room for is left out. An error means that the text is not one of Text's; nothing of it is remembered then.
 func (b *Book) Restore(text []byte) error {
 	if len(text) > MaxText {
 		return fmt.Errorf("it has more than %d bytes", MaxText)
@@ -92,11 +92,26 @@ func (b *Book) Restore(text []byte) error {
 		leases = append(leases, Lease{Pool: m.Pool, Addr: m.Address, Owner: owner, Since: m.Since})
 	}
 	slices.SortStableFunc(leases, bySince)
-	for _, l := range leases {
-		i := slices.IndexFunc(b.pools, func(p *pool) bool { return p.Name == l.Pool && p.Contains(l.Addr) })
-		if i >= 0 && b.pools[i].leases[l.Addr] == nil {
-			b.enter(b.pools[i], l.Addr, l.Owner.Canonical(), l.Since)
+	b.waiting = leases
+	b.recall()
+	return nil
+}
+
+// recall enters the leases that wait for a pool that is there now. They count as offline for longer than all others: they were
+// before this run.
+func (b *Book) recall() {
+	var rest []Lease
+	for _, l := range slices.Backward(b.waiting) {
+		i := slices.IndexFunc(b.pools, func(p *pool) bool { return p.Name == l.Pool })
+		switch {
+		case i < 0:
+			rest = append(rest, l)
+		case b.count >= MaxLeases:
+		case b.pools[i].Contains(l.Addr) && b.pools[i].leases[l.Addr] == nil:
+			entered := b.enter(b.pools[i], l.Addr, l.Owner.Canonical(), l.Since)
+			b.offline.MoveToFront(entered.place)
 		}
 	}
-	return nil
+	slices.Reverse(rest)
+	b.waiting = rest
 }
