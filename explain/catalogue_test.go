@@ -157,6 +157,7 @@ func TestFormat(t *testing.T) {
 func FuzzMatch(f *testing.F) {
 	f.Add("no matching peer config found")
 	f.Add("NO_PROPOSAL_CHOSEN \xff")
+	f.Add("\xff0000000000")
 	f.Fuzz(func(t *testing.T, text string) {
 		if got := Match(text); len(got) > maxMatches {
 			t.Errorf("%d entries", len(got))

@@ -128,7 +128,7 @@ func orDash(s string) string {
 // wrap breaks a text into lines of a width, at spaces; a word that is longer than a line is broken after a dash or a comma, or anywhere.
 func wrap(s string, width int) (lines []string) {
 	line := ""
-	for _, word := range strings.Fields(s) {
+	for _, word := range strings.Fields(strings.ToValidUTF8(s, "\ufffd")) {
 		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= width {
 			line += " " + word
 			continue

@@ -29,10 +29,24 @@ const (
 	unrelated
 )
 
-// acquaintances are the connections between the addresses of a peer that belongs to none, the nearest first.
+// How many connections are looked at for a near miss: that is work which a stranger can cause.
+const (
+	maxNearMisses = 2048
+	fewNearMisses = 64 // if it was done a lot of late
+)
+
+// acquaintances are the connections between the addresses of a peer that belongs to none, the nearest first. Of very many connections
+// only those that are for the peer are all among them.
 func (sa *ikeSA) acquaintances(candidates []*Connection, c *content) (list []acquaintance) {
-	for _, conn := range candidates {
+	limit := fewNearMisses
+	if sa.end.maySearch() {
+		limit = maxNearMisses
+	}
+	for i, conn := range candidates {
 		a := acquaintance{conn: conn, miss: unrelated}
+		if i >= limit && conn.RemoteID.Match(c.idi.ID) == ident.NoMatch {
+			continue
+		}
 		if conn.RemoteID.Match(c.idi.ID) != ident.NoMatch {
 			a.miss = otherLocal
 			if conn.RemoteID.IsAny() {

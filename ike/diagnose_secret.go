@@ -11,11 +11,23 @@ import (
 	"github.com/culvert-vpn/culvert/ike/wire"
 )
 
-// How often it is searched what a peer did to its secret: once in a while, and a few times one right after the other.
+// How often it is searched for what a peer has nearly right: once in a while, and a few times one right after the other.
 const (
 	searchInterval = time.Second
 	searchBurst    = 5
 )
+
+// maySearch asks to do work which a stranger can cause, and which only says more of a failure.
+func (e *Endpoint) maySearch() bool {
+	if earliest := e.now.Add(-searchBurst * searchInterval); e.nextSearch.Before(earliest) {
+		e.nextSearch = earliest
+	}
+	if e.now.Before(e.nextSearch) {
+		return false
+	}
+	e.nextSearch = e.nextSearch.Add(searchInterval)
+	return true
+}
 
 // fromOther is what to write for a secret that the other side has.
 const fromOther = `secret = "<what the other side has>"`
@@ -88,15 +100,10 @@ func (sa *ikeSA) wrongSecret(local, remote ident.ID, signed []byte, auth *wire.A
 
 // compareSecrets looks for what the peer did to the secret. That is work which a stranger can cause: it is not done for each.
 func (sa *ikeSA) compareSecrets(d *explain.Diagnosis, local, remote ident.ID, signed []byte, auth *wire.Auth) {
-	e := sa.end
-	if earliest := e.now.Add(-searchBurst * searchInterval); e.nextMismatch.Before(earliest) {
-		e.nextMismatch = earliest
-	}
-	if e.now.Before(e.nextMismatch) {
+	if !sa.end.maySearch() {
 		return
 	}
-	e.nextMismatch = e.nextMismatch.Add(searchInterval)
-	f, ok := e.cfg.Secrets.Mismatch(sa.keys.prf, signed, auth.Data, local, remote)
+	f, ok := sa.end.cfg.Secrets.Mismatch(sa.keys.prf, signed, auth.Data, local, remote)
 	if !ok {
 		return
 	}

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -171,5 +172,30 @@ func TestWeakIsTheLastResort(t *testing.T) {
 	d = noCommonIKE(s.cfg.Connections, []suite.Proposal{unknown})
 	if len(d.Fixes) != 1 || d.Fixes[0].Side != explain.Peer {
 		t.Errorf("what is not implemented is to be configured: %+v", d.Fixes)
+	}
+}
+
+// TestStrangersAmongThousands: a flood of strangers is not searched for near misses among all, and who is meant is found all the same.
+func TestStrangersAmongThousands(t *testing.T) {
+	s := newScript(t, nil)
+	var conns []*Connection
+	name := func(i uint32) string { return fmt.Sprintf("@%08x.example.com", i*2654435761) } // none like another
+	for i := range uint32(3000) {
+		conns = append(conns, &Connection{Name: fmt.Sprint("c", i), LocalID: testID("@us"), RemoteID: testPattern(name(i)), Proposals: testProposal(suite.IKE, testIKE)})
+	}
+	sa := strange(s, "192.0.2.1", "192.0.2.2", natt.Situation{})
+	explained := func(id, calls string) string {
+		return sa.stranger(conns, &content{idi: &wire.ID{ID: testID(id)}, idr: &wire.ID{ID: testID(calls)}}).Connections[0]
+	}
+	for i := range 20 {
+		near, meant := explained(name(1000)+".", "@us"), explained(name(2999), "@them")
+		if i == 0 && near != "c1000" || i == 19 && near == "c1000" || meant != "c2999" {
+			t.Errorf("stranger %d: the nearest are %s and %s", i, near, meant)
+		}
+	}
+	s.pass(10 * searchInterval)
+	s.give(Tick{})
+	if near := explained(name(1000)+".", "@us"); near != "c1000" {
+		t.Errorf("after a while: the nearest is %s", near)
 	}
 }

@@ -55,8 +55,8 @@ type Endpoint struct {
 	// carried out the effects by then.
 	spent    []uint32
 	shutting bool
-	// nextMismatch is when a wrong secret may be explained again.
-	nextMismatch time.Time
+	// nextSearch is when it may be searched again for what a peer has nearly right.
+	nextSearch time.Time
 	// arrival and departure are what the tracer is told of.
 	arrival   arrival
 	departure Message
