@@ -16,7 +16,7 @@ import (
 
 // fleet is a gateway with one connection for many peers, and endpoints that call it, with nothing between them.
 type fleet struct {
-	t      *testing.T
+	t      testing.TB
 	now    time.Time
 	rand   *rand.ChaCha8
 	hub    *Endpoint
@@ -34,7 +34,7 @@ func (f *fleet) Sent(uint32) uint64       { return 0 }
 
 var hubAddr = netip.MustParseAddrPort("192.0.2.1:500")
 
-func newFleet(t *testing.T) *fleet {
+func newFleet(t testing.TB) *fleet {
 	f := &fleet{t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), rand: rand.NewChaCha8([32]byte{7}), spi: 1000}
 	f.hub = f.endpoint(&Connection{
 		LocalID: testID("@hub"), RemoteID: testPattern("*.spoke"), MOBIKE: true,

@@ -64,7 +64,7 @@ func (s *script) FreeSPI(spi uint32)     { delete(s.held, spi) }
 func (s *script) Received(uint32) uint64 { return 0 }
 func (s *script) Sent(uint32) uint64     { return 0 }
 
-func testSecrets(t *testing.T, secret string, owners ...string) *psk.Store {
+func testSecrets(t testing.TB, secret string, owners ...string) *psk.Store {
 	store := psk.NewStore()
 	var patterns []ident.Pattern
 	for _, o := range owners {
