@@ -53,10 +53,6 @@ var fieldRow = regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([a-z ]+) \\| (.+) \\|
 
 // TestStatusDocument: docs/status.md says of every field of the JSON what it means, and of no other.
 func TestStatusDocument(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join("..", "docs", "status.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	fields := make(map[string]string)
 	fieldsOf(reflect.TypeFor[Status](), "", fields)
 	// An IKE SA of a stranger has the same fields as one of a connection; so has a failure.
@@ -66,6 +62,23 @@ func TestStatusDocument(t *testing.T) {
 				delete(fields, path)
 			}
 		}
+	}
+	compareFields(t, "status.md", fields)
+}
+
+// TestTraceDocument: docs/observing.md does so for the JSON of a trace.
+func TestTraceDocument(t *testing.T) {
+	fields := make(map[string]string)
+	fieldsOf(reflect.TypeFor[TraceMessage](), "", fields)
+	compareFields(t, "observing.md", fields)
+}
+
+// compareFields compares the fields that a page tells of with those that there are.
+func compareFields(t *testing.T, name string, fields map[string]string) {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join("..", "docs", name))
+	if err != nil {
+		t.Fatal(err)
 	}
 	told := make(map[string]bool)
 	for _, row := range fieldRow.FindAllStringSubmatch(string(page), -1) {

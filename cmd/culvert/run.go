@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -117,7 +118,7 @@ func runDaemon(flags runFlags, stderr io.Writer) error {
 		<-ctx.Done()
 		tell(log, daemon.SdNotifyStopping)
 	}()
-	go watchdog(ctx, log, func() { g.Status() })
+	go watchdog(ctx, log, func() { g.Figures(context.Background()) })
 	err = g.Run(ctx)
 	if err == nil {
 		log.Info("stopped")
