@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/culvert-vpn/culvert/explain"
 	"github.com/culvert-vpn/culvert/ike"
@@ -74,17 +75,29 @@ func atBothEnds(c *ike.Connection, child *ike.Child, networks []hostNetwork, dev
 				Text: fmt.Sprintf("child %s: %v is at the peer's by remote_ts, and the interface %s of this host has it, too (%v): packets from %s go into the tunnel and never to %s",
 					child.Name, both, n.device, n.addr, specs(child.LocalTS), n.device),
 				Compared: []explain.Compared{{What: "where " + both.String() + " is", Sent: "interface " + n.device + " has " + n.addr.String(), Configured: "remote_ts = " + specs(child.RemoteTS)}},
-				Fixes: []explain.Fix{
-					{
-						Side: explain.Here, Text: fmt.Sprintf("give %s another network, or take this one away if nobody needs it", n.device),
-						Lines: []string{fmt.Sprintf("# ip address del %v dev %s", n.addr, n.device)},
-					},
-					{Side: explain.Here, Text: "narrow remote_ts to what is only at the peer's"},
-				},
+				Fixes:    n.renumber(),
 			})
 		}
 	}
 	return list
+}
+
+// internalDevices begin the names of the devices that container engines and hypervisors make for networks inside of the host.
+var internalDevices = [...]string{"docker", "br-", "podman", "cni", "virbr", "lxcbr", "lxdbr", "incusbr"}
+
+// renumber is how to have a network at one place only. That of a device which may lead to other machines is not to be taken away just so.
+func (n hostNetwork) renumber() []explain.Fix {
+	narrow := explain.Fix{Side: explain.Here, Text: "narrow remote_ts to what is only at the peer's"}
+	if !slices.ContainsFunc(internalDevices[:], func(prefix string) bool { return strings.HasPrefix(n.device, prefix) }) {
+		return []explain.Fix{narrow, {Side: explain.Here, Text: fmt.Sprintf("renumber the network of %s, or have the peer renumber its own", n.device)}}
+	}
+	return []explain.Fix{
+		{
+			Side: explain.Here, Text: fmt.Sprintf("give %s another network (Docker: \"bip\" in /etc/docker/daemon.json), or take this one away if nobody needs it", n.device),
+			Lines: []string{fmt.Sprintf("# ip address del %v dev %s", n.addr, n.device)},
+		},
+		narrow,
+	}
 }
 
 func specs(list []ts.Spec) string {

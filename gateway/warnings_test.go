@@ -144,6 +144,9 @@ func TestOverlap(t *testing.T) {
 		case c.want != "" && (len(list) != 1 || !strings.Contains(list[0].Text, c.want) || list[0].Cause != explain.OverlappingNets || len(list[0].Fixes) == 0):
 			t.Errorf("%s: %+v", c.name, list)
 		}
+		if c.want != "" && len(list) > 0 && (len(list[0].Fixes[0].Lines) > 0) != strings.HasPrefix(c.networks, "docker") {
+			t.Errorf("%s: pastes %q", c.name, list[0].Fixes[0].Lines)
+		}
 	}
 }
 
