@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-vpn/culvert/esp"
 	"github.com/culvert-vpn/culvert/vici"
 	"github.com/culvert-vpn/culvert/vici/client"
 )
@@ -221,5 +222,47 @@ func TestQueries(t *testing.T) {
 	}
 	if pools := say(t, conn, "get-pools", nil); len(pools.Elements) != 0 {
 		t.Errorf("pools: %v", pools)
+	}
+}
+
+// Who has registered for the log hears its lines, whatever the daemon itself writes.
+func TestLogEvents(t *testing.T) {
+	a, b, c := controlled(t, replace(confB, "start_action = start", "start_action = none"))
+	defer finish(t, b, a)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	listener := speak(t, c)
+	ready, done := make(chan struct{}), make(chan struct{})
+	lines := make(chan *vici.Message, 64)
+	go func() {
+		defer close(done)
+		_ = listener.Listen(ctx, func() { close(ready) }, func(_ string, m *vici.Message) { lines <- m }, "log")
+	}()
+	<-ready
+	if answer := say(t, speak(t, c), "initiate", new(vici.Message).Set("child", "net")); client.Failed(answer) != nil {
+		t.Fatal(answer)
+	}
+	for _, want := range [][2]string{{"IKE", "established connection=to-a"}, {"CHD", "child-up connection=to-a child=net"}} {
+		m := <-lines
+		for !strings.HasPrefix(m.Text("msg"), want[1]) {
+			m = <-lines
+		}
+		has(t, want[1], m, "group", want[0], "level", "1", "thread", "1", "ikesa-name", "to-a", "ikesa-uniqueid", "1")
+	}
+	cancel()
+	<-done
+}
+
+// BenchmarkSeeUse is what it costs the control loop to look, once in a second, when each of ten thousand Child SAs was used last.
+func BenchmarkSeeUse(b *testing.B) {
+	children := make(map[uint32]*child)
+	for spi := range uint32(10000) {
+		children[spi] = &child{in: &inboundSA{esp: &esp.Inbound{}}, out: &outboundSA{esp: &esp.Outbound{}}}
+	}
+	now := time.Now()
+	for b.Loop() {
+		for _, ch := range children {
+			ch.seeUse(now)
+		}
 	}
 }

@@ -47,8 +47,15 @@ func (l *eventLog) event(ev ike.Event) {
 			attrs = append(attrs, slog.Int("withheld", withheld))
 		}
 	}
-	l.log.LogAttrs(context.Background(), level, ev.Kind.String(), attrs...)
+	ctx := context.Background()
+	if ev.SA != nil {
+		ctx = context.WithValue(ctx, numberKey{}, ev.SA.ID)
+	}
+	l.log.LogAttrs(ctx, level, ev.Kind.String(), attrs...)
 }
+
+// numberKey is the key of the number of the IKE SA that a line is about, for who hears it by vici.
+type numberKey struct{}
 
 func (l *eventLog) failuresOf(conn string) *allowance {
 	if l.failures == nil {

@@ -173,7 +173,7 @@ func (h *logTee) Enabled(ctx context.Context, level slog.Level) bool {
 // Handle writes a line.
 func (h *logTee) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level >= slog.LevelInfo && h.server.isHeard("log") {
-		h.server.publish("log", h.line(r))
+		h.server.publish("log", h.line(ctx, r))
 	}
 	if !h.Handler.Enabled(ctx, r.Level) {
 		return nil
@@ -182,7 +182,7 @@ func (h *logTee) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // line is a record as an event.
-func (h *logTee) line(r slog.Record) *vici.Message {
+func (h *logTee) line(ctx context.Context, r slog.Record) *vici.Message {
 	var b strings.Builder
 	b.WriteString(r.Message)
 	conn := ""
@@ -209,7 +209,11 @@ func (h *logTee) line(r slog.Record) *vici.Message {
 		group = "IKE"
 	}
 	m := new(vici.Message).Set("group", group).Set("level", level).Set("thread", "1")
-	return m.SetIf("ikesa-name", conn).Set("msg", shortened(b.String()))
+	m.SetIf("ikesa-name", conn)
+	if number, ok := ctx.Value(numberKey{}).(uint64); ok {
+		m.SetUint("ikesa-uniqueid", number)
+	}
+	return m.Set("msg", shortened(b.String()))
 }
 
 // WithAttrs and WithGroup are those of a slog.Handler.
