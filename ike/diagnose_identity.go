@@ -39,7 +39,7 @@ const (
 // only those that are for the peer are all among them.
 func (sa *ikeSA) acquaintances(candidates []*Connection, c *content) (list []acquaintance) {
 	limit := fewNearMisses
-	if sa.end.maySearch() {
+	if len(candidates) > limit && sa.end.maySearch() {
 		limit = maxNearMisses
 	}
 	for i, conn := range candidates {

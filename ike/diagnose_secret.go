@@ -14,7 +14,7 @@ import (
 // How often it is searched for what a peer has nearly right: once in a while, and a few times one right after the other.
 const (
 	searchInterval = time.Second
-	searchBurst    = 5
+	searchBurst    = 8
 )
 
 // maySearch asks to do work which a stranger can cause, and which only says more of a failure.
