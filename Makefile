@@ -18,7 +18,7 @@ BENCHFLAGS =
 # Where strongSwan is installed: the tree that the scenarios with real peers have fetched, or else this machine's.
 STRONGSWAN = $(firstword $(wildcard .cache/peers/*/root))
 
-.PHONY: build demo test test-offloads check fmt vet staticcheck tidy arch rules race cross e2e e2e-long soak fuzz bench bench-programs bench-compare bench-profile bench-publish clean
+.PHONY: build demo test test-offloads check fmt vet staticcheck tidy arch rules race cross e2e e2e-long soak fuzz bench bench-programs bench-compare bench-profile bench-publish deb release test-release test-deb clean
 
 build:
 	go build -trimpath -o bin/culvert ./cmd/culvert
@@ -45,6 +45,7 @@ tidy:
 	go mod tidy -diff
 	cd bench/compare/wireguard && go mod tidy -diff
 	cd packaging/prometheus && go mod tidy -diff
+	cd packaging/tools && go mod tidy -diff
 
 arch:
 	go test ./internal/archtest
@@ -103,5 +104,21 @@ bench-profile: build
 bench-publish: bench-programs
 	bin/culvert bench --strongswan-root "$(STRONGSWAN)" --output docs/performance --insert docs/performance.md $(BENCHFLAGS)
 
+# Debian packages for amd64 and arm64 into dist/. What builds them is a module of its own.
+deb:
+	cd packaging/tools && go run ./release -repo $(CURDIR) -out $(CURDIR)/dist deb
+
+# All that is published: binaries, packages, archives, lists of components and their checksums. The same commit gives the same bytes.
+release:
+	cd packaging/tools && go run ./release -repo $(CURDIR) -out $(CURDIR)/dist binary deb tar sbom
+
+# Builds twice, in different directories, and compares; and what the packages hold.
+test-release:
+	cd packaging/tools && go test -count=1 ./...
+
+# Installs, upgrades and removes the package on a Debian 12 with systemd running, as root, with debootstrap.
+test-deb:
+	scripts/test-deb
+
 clean:
-	rm -rf bin artifacts
+	rm -rf bin artifacts dist

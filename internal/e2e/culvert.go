@@ -26,6 +26,7 @@ func NewProgram(h *Host, conf string, flags ...string) *Program {
 		flags = append([]string{"--no-offload=" + off}, flags...) // what the scenario says itself comes last and counts
 	}
 	p := &Program{host: h, dir: filepath.Join(h.net.dir, h.Name), flags: flags}
+	h.net.disclosure.program(p.dir)
 	Must(h.net.t, os.MkdirAll(p.dir, 0o755), p.Configure(conf))
 	return p
 }
@@ -35,6 +36,7 @@ func noOffload() string { return os.Getenv("CULVERT_TEST_NO_OFFLOAD") }
 
 // Configure writes the configuration; a running daemon reads it when it is told to.
 func (p *Program) Configure(conf string) error {
+	p.host.net.disclosure.secrets.KnowConfiguration(conf)
 	return os.WriteFile(filepath.Join(p.dir, "culvert.conf"), []byte(conf), 0o600)
 }
 

@@ -17,13 +17,16 @@ type Net struct {
 	lab   *lab.Net
 	tools *Tools
 	dir   string
+	// disclosure hears what all programs print.
+	disclosure *disclosure
 }
 
 // NewNet starts an empty network, which goes when the test ends.
 func NewNet(t T) *Net {
 	t.Helper()
 	RequireRoot(t)
-	return &Net{t: t, tools: RequireTools(t), dir: workDir(t), lab: lab.New(t)}
+	tools, dir := RequireTools(t), workDir(t)
+	return &Net{t: t, tools: tools, dir: dir, disclosure: watchDisclosure(t, dir), lab: lab.New(t)}
 }
 
 // Dir is where the scenario's captures, logs and configurations are.
