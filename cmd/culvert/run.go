@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -71,6 +72,9 @@ func runDaemon(flags runFlags, stderr io.Writer) error {
 	// Whoever reads the log may go away. Then writing to it fails, but that must not end the daemon: it would leave the
 	// traffic refused, and a service manager takes the end by this signal for a clean one.
 	signal.Ignore(syscall.SIGPIPE)
+	// A panic ends the process by a signal then. Its exit code would be that of a configuration which is not accepted, after which
+	// no service manager starts the daemon again.
+	debug.SetTraceback("crash")
 	log, err := flags.log.logger(stderr)
 	if err != nil {
 		return err

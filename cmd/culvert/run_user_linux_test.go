@@ -98,6 +98,15 @@ func TestRunAsUser(t *testing.T) {
 	if !manager.hears(p.handle.Done(), "READY=1") {
 		t.Fatalf("the second run ended:\n%s", p.said.String())
 	}
+	lab.Must(t, p.handle.Signal(syscall.SIGABRT)) // what a panic ends with
+	if code := p.exit(); code != -1 || refusing(t, h) == 0 {
+		t.Errorf("after a crash the exit code is %d, and %d rules refuse the traffic", code, refusing(t, h))
+	}
+
+	p = launchAsUser(t, h, manager, listener, uid, "--control", control, "--config", conf, "--state", state)
+	if !manager.hears(p.handle.Done(), "READY=1") {
+		t.Fatalf("the third run ended:\n%s", p.said.String())
+	}
 	lab.Must(t, p.handle.Signal(syscall.SIGTERM))
 	if code := p.exit(); code != exitFine {
 		t.Errorf("exit code %d\n%s", code, p.said.String())
