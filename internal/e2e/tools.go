@@ -244,7 +244,7 @@ func complaint(text string) (line string) {
 		if rest, ok := strings.CutPrefix(l, "E: "); ok {
 			return rest
 		}
-		if l != "" {
+		if l != "" && !strings.HasPrefix(l, "explain: ") { // that says where to read more
 			line = l
 		}
 	}
