@@ -105,7 +105,7 @@ func (o *order) send(verb, name, done string, w io.Writer) error {
 		fmt.Fprintf(w, "%s: %s\n", subject, done)
 		return nil
 	case errors.As(err, &refused) && refused.Remedy != "":
-		return fmt.Errorf("%s %s: %s\nremedy: %s\nexplain: culvert explain %s", verb, subject, refused.Text, refused.Remedy, name)
+		return fmt.Errorf("%s %s: %s\nremedy: %s; at length: culvert explain %s", verb, subject, refused.Text, refused.Remedy, name)
 	case errors.As(err, &refused):
 		return fmt.Errorf("%s %s: %s", verb, subject, refused.Text)
 	}

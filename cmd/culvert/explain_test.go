@@ -94,7 +94,7 @@ func TestExplainConnection(t *testing.T) {
 	network := udptest.NewNetwork()
 	called := startGateway(t, network, "203.0.113.1", strings.ReplaceAll(demo.ConfigA, "qwerty", `qwerty\n`))
 	caller := startGateway(t, network, "172.16.0.1", demo.ConfigB)
-	if code, _, stderr := culvert("up", "site-a", "--control", caller); code != exitFailed || !strings.Contains(stderr, "explain: culvert explain site-a") {
+	if code, _, stderr := culvert("up", "site-a", "--control", caller); code != exitFailed || !strings.Contains(stderr, "; at length: culvert explain site-a") {
 		t.Errorf("exit code %d\n%s", code, stderr)
 	}
 	code, stdout, stderr := culvert("explain", "site-a", "--control", caller)

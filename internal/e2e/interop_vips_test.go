@@ -99,7 +99,7 @@ func TestInteropVirtualIPFailure(t *testing.T) {
 			if err == nil {
 				c.fail("it is up without an address")
 			}
-			if _, ours := c.b.(*Culvert); ours && !strings.Contains(err.Error(), "the pools of the peer have no address left") {
+			if _, ours := c.b.(*Culvert); ours && !strings.Contains(err.Error(), "give the connection pools on the peer") {
 				c.fail("the client says %v", err)
 			}
 			if _, ours := c.a.(*Culvert); ours && !strings.Contains(c.a.Log(), "set pools in the connection") {
