@@ -65,7 +65,7 @@ func TestFiguresAcrossRekey(t *testing.T) {
 // TestFiguresOfTheDown: what is configured is counted while it is down, and so is what was sent again and why it failed.
 func TestFiguresOfTheDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, b, _ := pair(t, replace(confA, "qwerty", "wrong"), confB)
+		_, b, _ := pair(t, replace(confA, "qwerty", "asdfgh"), confB)
 		time.Sleep(10 * time.Second)
 		f := b.g.Figures(t.Context())
 		c := f.Connections[0]

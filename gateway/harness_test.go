@@ -140,6 +140,8 @@ type site struct {
 
 	mu     sync.Mutex
 	events []ike.Event
+
+	discreet discreet
 }
 
 // start runs a gateway with one address on a network.
@@ -162,12 +164,14 @@ func start(t *testing.T, net *udptest.Network, addr netip.Addr, conf string, opt
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.events = append(s.events, ev)
+			s.discreet.event(ev)
 		}),
 	}, opts...)
 	var err error
 	if s.g, err = New(parse(t, conf), opts...); err != nil {
 		t.Fatal(err)
 	}
+	s.discreet = newDiscreet(t, conf, s.g)
 	ctx, stop := context.WithCancelCause(context.Background())
 	s.stopFor, s.stop = stop, func() { stop(nil) } // which the test keeps to its end, without the site
 	go func() { s.done <- s.g.Run(ctx) }()
@@ -210,6 +214,7 @@ func parse(t *testing.T, conf string) config.Config {
 
 // end stops the gateway and returns what Run did.
 func (s *site) end() error {
+	s.discreet.status(s.g.Status())
 	s.stop()
 	return <-s.done
 }

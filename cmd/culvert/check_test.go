@@ -3,10 +3,14 @@ package main
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/culvert-vpn/culvert/internal/secrecy"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -28,10 +32,22 @@ func golden(t *testing.T, file string, got []byte) {
 	}
 }
 
+// told are the secrets of the configurations of the tests, which no command may tell.
+var told secrecy.Secrets
+
 // culvert runs one command line.
 func culvert(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	code = execute(args, &out, &errs)
+	if len(args) > 0 && !slices.Contains([]string{"new", "import", "demo"}, args[0]) { // which write configurations, as they should
+		for _, arg := range args {
+			text, _ := os.ReadFile(arg)
+			told.KnowConfiguration(string(text))
+		}
+		if leaks := told.Find(append(out.Bytes(), errs.Bytes()...)); leaks != nil {
+			panic(fmt.Sprintf("culvert %q tells secrets: %q", args, leaks))
+		}
+	}
 	return code, out.String(), errs.String()
 }
 

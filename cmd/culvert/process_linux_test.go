@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-vpn/culvert/internal/demo"
 	"github.com/culvert-vpn/culvert/internal/lab"
 )
 
@@ -52,10 +53,21 @@ func launch(t *testing.T, h *lab.Host, env []string, args ...string) *program {
 	p.cmd = exec.Command("/proc/self/exe", args...)
 	p.cmd.Env = append(append(os.Environ(), asProgram+"="+p.mark), env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
+	p.keepsSecrets()
 	var err error
 	p.handle, err = h.Start("culvert", p.cmd, func() error { return nil })
 	lab.Must(t, err)
 	return p
+}
+
+// keepsSecrets looks for the secrets of the configuration in what the program has said by the end of the test.
+func (p *program) keepsSecrets() {
+	told.KnowConfiguration(demo.ConfigA + demo.ConfigB)
+	p.t.Cleanup(func() {
+		for _, leak := range told.Find([]byte(p.said.String())) {
+			p.t.Errorf("what culvert has said: %s", leak)
+		}
+	})
 }
 
 // await waits until the program has said something.

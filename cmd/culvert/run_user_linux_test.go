@@ -25,6 +25,7 @@ func launchAsUser(t *testing.T, h *lab.Host, manager *serviceManager, listener *
 	lab.Must(t, err)
 	defer socket.Close()
 	p := &program{t: t, mark: t.Name()}
+	p.keepsSecrets()
 	// The shell knows the number of the process, by which the receiver of sockets knows that they are for it.
 	p.cmd = exec.Command("/bin/sh", append([]string{"-c", `LISTEN_PID=$$ exec /proc/self/fd/4 "$@"`, "sh", "run"}, args...)...)
 	program, err := os.Open("/proc/self/exe")

@@ -50,6 +50,9 @@ func (s *Secrets) Know(name string, secret []byte) {
 	}
 	s.known[string(secret)] = true
 	for kind, text := range spellings(secret) {
+		if kind != "plain" && text == string(secret) {
+			continue // the same once more
+		}
 		sp := spelling{[]byte(text), kind, name}
 		if len(text) < window {
 			s.short = append(s.short, sp)
