@@ -13,9 +13,8 @@ type guard struct {
 	policies []Policy
 	began    bool   // the host was asked to protect something
 	failure  string // why it does not protect all of it, "" if it does
-	// done is when the host was told last, and took how long it was busy with that.
-	done time.Time
-	took time.Duration
+	// rested is when the host would be told next if it had always been given its rest.
+	rested time.Time
 }
 
 // protectEvery is how soon the host is mended.
@@ -42,19 +41,24 @@ func (g *guard) protect(policies []Policy) error {
 	g.policies = policies
 	began := time.Now()
 	err := g.mend()
-	g.done = time.Now()
-	g.took = g.done.Sub(began)
+	if earliest := began.Add(-guardBurst); g.rested.Before(earliest) {
+		g.rested = earliest
+	}
+	g.rested = g.rested.Add(guardShare * time.Since(began))
 	return err
 }
 
-// guardShare is the part of the time in which the host may be told of policies: with many of them that takes a while, and there may
-// be others each moment.
-const guardShare = 20
+const (
+	// guardShare is the part of the time in which the host may be told of policies: with many of them that takes a while, and there
+	// may be others each moment.
+	guardShare = 20
+	// guardBurst is how much of its rest the host may owe: a few policies in a row are told at once, because until it is told what
+	// was agreed upon with a peer leaves in clear, if nobody could know it before.
+	guardBurst = 20 * time.Second
+)
 
 // isRested reports whether the host may be told of other policies now. Otherwise it is when it is mended.
-func (g *guard) isRested() bool {
-	return g.took <= time.Millisecond || time.Since(g.done) >= guardShare*g.took
-}
+func (g *guard) isRested() bool { return !g.rested.After(time.Now()) }
 
 // mend has the host look after what it protects.
 func (g *guard) mend() error {

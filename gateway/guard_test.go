@@ -175,3 +175,46 @@ func TestHostIsMended(t *testing.T) {
 		}
 	}
 }
+
+// slowHost takes a while to protect anything.
+type slowHost struct {
+	fakeHost
+	takes time.Duration
+}
+
+func (h *slowHost) Protect(p []Policy) error {
+	time.Sleep(h.takes)
+	return h.fakeHost.Protect(p)
+}
+
+// What comes after the start, or now and then, is told to the host at once, however long that takes; what never ends has a share of
+// the time.
+func TestGuardRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &guard{host: &slowHost{takes: 100 * time.Millisecond}}
+		told := func(d time.Duration) (n int) {
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+				if g.isRested() {
+					_ = g.protect(nil)
+					n++
+				}
+			}
+			return n
+		}
+		_ = g.protect(nil)
+		for range 5 {
+			if !g.isRested() {
+				t.Fatal("the host is not told at once")
+			}
+			_ = g.protect(nil)
+		}
+		told(time.Minute)
+		if n := told(time.Minute); n < 25 || n > 35 {
+			t.Errorf("it was told %d times in a minute, want %v of the time", n, 1.0/guardShare)
+		}
+		time.Sleep(guardBurst)
+		if !g.isRested() {
+			t.Error("it is not told after a rest")
+		}
+	})
+}

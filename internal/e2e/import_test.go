@@ -87,7 +87,8 @@ func TestImportVyOS(t *testing.T) {
 				Must(t, err)
 				m := newMade(t, ref.B.Host)
 				m.write("source", string(source))
-				confs = append(confs, m.culvert("import", "vyos", "/run/source"))
+				m.culvert("import", "vyos", "/run/source", "-o", "/run/"+name)
+				confs = append(confs, m.read(name))
 			}
 			cast.play(t, ref, confs[0], confs[1]).comesUp()
 		})
@@ -127,7 +128,8 @@ conn office
 	m.write("ipsec.secrets", `
 @foo @office : PSK "a secret with # and \ and 'quotes'"
 `)
-	confB := m.culvert("import", "ipsec.conf", "/run/ipsec.conf", "--secrets", "/run/ipsec.secrets")
+	m.culvert("import", "ipsec.conf", "/run/ipsec.conf", "--secrets", "/run/ipsec.secrets", "-o", "/run/culvert.conf")
+	confB := m.read("culvert.conf")
 	confA := edit(referenceA, "id = 203.0.113.1", "id = @office", `"qwerty"`, `"a secret with # and \\ and 'quotes'"`)
 	cast{"", strongSwan, culvert}.play(t, ref, confA, confB).comesUp()
 }

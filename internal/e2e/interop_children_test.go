@@ -241,7 +241,8 @@ func again(t *testing.T, a, b Peer, want int, refused bool) {
 	if (err != nil) != refused {
 		t.Errorf("the second call: %v\n%s", err, tails(a, b))
 	}
-	await(t, a, func(sas []SA) bool { return len(Established(sas, "site")) == want })
+	// With `replace` the first one may go on for half a minute: the second could be a reauthentication.
+	awaitFor(t, a, time.Minute, func(sas []SA) bool { return len(Established(sas, "site")) == want })
 	sas, err := a.SAs()
 	Must(t, err)
 	isFirst := func(sa SA) bool { return sa.SPIi == first.SPIi }

@@ -218,8 +218,13 @@ func TestStrongSwanWrongSecret(t *testing.T) {
 // await asks the peer for its SAs until they are as wanted.
 func await(t *testing.T, p Peer, wanted func([]SA) bool) {
 	t.Helper()
+	awaitFor(t, p, 30*time.Second, wanted)
+}
+
+func awaitFor(t *testing.T, p Peer, limit time.Duration, wanted func([]SA) bool) {
+	t.Helper()
 	var sas []SA
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		var err error
 		sas, err = p.SAs()
 		Must(t, err)

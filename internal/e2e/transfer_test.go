@@ -49,7 +49,7 @@ var conditions = []condition{
 	{name: "loss and SACK", before: func(r *Reference) {
 		r.A.Uplink.separate()
 		r.B.Uplink.separate()
-		r.Router.Lose(2000)
+		r.Router.Lose(500)
 	}, after: func(t *testing.T, sender, _ counts) {
 		if sender["TcpExtTCPSackRecovery"] == 0 {
 			t.Errorf("nothing was lost and mended with SACK")
