@@ -3,7 +3,7 @@ export CGO_ENABLED = 0
 SHELL = /bin/bash -o pipefail
 
 # Packages without real sockets and devices, which run everywhere and fast under the race detector.
-PURE = ./bench $(addsuffix /...,$(wildcard ./bench/tunnels ./config ./esp ./gateway ./ident ./ike ./internal/inet ./internal/sim ./natt ./psk ./suite ./ts ./vici))
+PURE = ./bench $(addsuffix /...,$(wildcard ./bench/tunnels ./config ./convert ./doctor ./draft ./esp ./explain ./gateway ./ident ./ike ./internal/conftext ./internal/inet ./internal/secrecy ./internal/sim ./metrics ./natt ./psk ./suite ./ts ./vici))
 PLATFORMS = linux/amd64 linux/arm64 linux/arm linux/386 linux/riscv64 darwin/arm64 freebsd/amd64
 
 # The published test vectors are no part of the repository. Tests that want them may be skipped even when CI=true,
