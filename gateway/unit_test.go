@@ -92,6 +92,7 @@ func TestFloodOfStrangers(t *testing.T) {
 		if n := a.drops(DropUnknownFull); n != 9*unknownLane {
 			t.Errorf("%s = %d", DropUnknownFull, n)
 		}
+		synctest.Wait() // until the strangers that were let in are heard
 		if n := a.g.Status().IKEDrops; len(n) == 0 {
 			t.Error("no IKE message was counted as dropped")
 		}
