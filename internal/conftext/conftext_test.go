@@ -31,7 +31,7 @@ func FuzzSet(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, value string) {
 		if value == "" {
-			t.Skip("the default")
+			return // that is how the default is written
 		}
 		var w conftext.Writer
 		w.Comment(value)
@@ -40,7 +40,7 @@ func FuzzSet(f *testing.F) {
 		for _, side := range []string{"local", "remote"} {
 			w.Open(side)
 			w.Set("auth", "psk")
-			w.Set("id", "keyid:"+"x")
+			w.Set("id", "keyid:x")
 			w.Close()
 		}
 		w.Close()
