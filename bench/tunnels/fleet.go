@@ -3,7 +3,7 @@
 //
 //	go run ./bench/tunnels -n 10000
 //
-// README.md beside this file has the figures and how to repeat them.
+// docs/performance.md has the figures and how to repeat them.
 package main
 
 import (

@@ -33,7 +33,7 @@ func main() {
 	flag.IntVar(&o.n, "n", 10000, "how many tunnels")
 	flag.IntVar(&o.parallel, "parallel", 64, "how many are set up at a time")
 	flag.BoolVar(&o.nat, "nat", false, "all peers are behind one address and port")
-	flag.IntVar(&o.packets, "packets", 5, "rounds of packets through one tunnel and through all, in turns; 0: none")
+	flag.IntVar(&o.packets, "packets", 40, "rounds of packets through one tunnel and through all, in turns; 0: none")
 	flag.DurationVar(&o.rekey, "rekey", 0, "rekey_time of the children, after which the gateway rekeys them; 0: none")
 	flag.StringVar(&o.off, "no-offload", "", "fast paths that the gateway is to do without")
 	flag.StringVar(&o.program, "culvert", "", "the program under test (default: built from ./cmd/culvert)")

@@ -19,6 +19,7 @@ import (
 // fleet is all peers, on one host with two sockets.
 type fleet struct {
 	t         *teller
+	host      *lab.Host
 	ike, natt udp.Conn
 	nat       bool
 
@@ -30,14 +31,12 @@ type fleet struct {
 	up     int
 	last   time.Time
 	resent int
-	// received are ESP packets of the gateway.
-	received int
-	rekeys   []int // Child SAs that the gateway rekeyed, in each second
-	began    time.Time
+	rekeys []int // Child SAs that the gateway rekeyed, in each second
+	began  time.Time
 }
 
 func newFleet(t *teller, h *lab.Host, o options) *fleet {
-	f := &fleet{t: t, nat: o.nat, bySPI: make(map[uint64]*spoke), next: 1000}
+	f := &fleet{t: t, host: h, nat: o.nat, bySPI: make(map[uint64]*spoke), next: 1000}
 	lab.Must(t, h.Do(func() (err error) {
 		f.ike, err = udp.Listen(netip.AddrPortFrom(netip.IPv4Unspecified(), natt.Port), udp.Options{})
 		if err == nil {
@@ -69,11 +68,8 @@ func (f *fleet) read(c udp.Conn, encapsulated bool) {
 		f.mu.Lock()
 		for _, d := range list[:n] {
 			for i := range d.Len() {
-				switch kind, msg := natt.Classify(encapsulated, d.At(i)); kind {
-				case natt.IKE:
+				if kind, msg := natt.Classify(encapsulated, d.At(i)); kind == natt.IKE {
 					f.message(natt.Path{Local: d.Local, Remote: d.Remote, NATT: encapsulated}, msg)
-				case natt.ESP:
-					f.received++ // what is in it is of no interest
 				}
 			}
 		}

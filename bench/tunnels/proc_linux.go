@@ -34,15 +34,3 @@ func memory(pid int, key string) int {
 	}
 	return 0
 }
-
-// userTime is what of it was spent outside of the kernel, in steps of 10 ms.
-func userTime(pid int) time.Duration {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, rest, _ := strings.Cut(string(text), ") ") // the name of the program may hold anything
-	fields := strings.Fields(rest)
-	if len(fields) < 12 {
-		return 0
-	}
-	ticks, _ := strconv.ParseInt(fields[11], 10, 64)
-	return time.Duration(ticks) * 10 * time.Millisecond
-}
