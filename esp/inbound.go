@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/culvert-vpn/culvert/internal/prefetch"
 	"github.com/culvert-vpn/culvert/suite"
@@ -39,31 +40,40 @@ type Inbound struct {
 
 	packets atomic.Uint64
 	bytes   atomic.Uint64
-	dropped [dropEnd]atomic.Uint64
 	told    atomic.Bool // SoftReached has reported
+
+	dropped [dropEnd]atomic.Uint64
 }
+
+// HotLen is how many bytes at the start of an Inbound are used for each packet.
+const HotLen = unsafe.Offsetof(Inbound{}.dropped)
 
 // NewInbound makes an SA that has received nothing yet.
 func NewInbound(c InboundConfig) *Inbound {
-	i := &Inbound{
-		spi: c.SPI, cipher: c.Cipher, esn: c.ESN, limits: c.Limits,
-		minLen: headerLen + c.Cipher.IVLen() + trailerLen + c.Cipher.TagLen(),
-		unwrap: unwrapTunnel,
-		window: newWindow(c.Window),
-	}
+	i := new(Inbound)
+	i.Init(c)
+	return i
+}
+
+// Init makes of the zero Inbound what NewInbound makes, for one that is a part of something else.
+func (i *Inbound) Init(c InboundConfig) {
+	i.spi, i.cipher, i.esn, i.limits = c.SPI, c.Cipher, c.ESN, c.Limits
+	i.minLen = headerLen + c.Cipher.IVLen() + trailerLen + c.Cipher.TagLen()
+	i.window = newWindow(c.Window)
+	i.unwrap = unwrapTunnel
 	if c.Transport {
 		i.unwrap = unwrapTransport
 	}
-	return i
 }
 
 // SPI is the SPI the packets bear.
 func (i *Inbound) SPI() uint32 { return i.spi }
 
-// Prefetch has fetched into the caches what Open needs of the SA. It waits for no more than the SA itself.
-func (i *Inbound) Prefetch() {
+// Prefetch has fetched into the caches what Open needs of the SA for a packet, of whose number seq is the low half. It waits for no more
+// than the SA itself.
+func (i *Inbound) Prefetch(seq uint32) {
 	suite.Prefetch(i.cipher)
-	prefetch.Slice(i.window.ring, len(i.window.ring))
+	prefetch.Value(&i.window.ring[i.window.word(uint64(seq))])
 }
 
 // Opened is what became of a packet.

@@ -34,13 +34,18 @@ type Outbound struct {
 // NewOutbound makes an SA whose first packet will bear the number 1 (RFC 4303 3.3.3). Each key must get only
 // one Outbound in its life: numbers are nonces.
 func NewOutbound(c OutboundConfig) *Outbound {
-	o := &Outbound{
-		spi: c.SPI, cipher: c.Cipher, esn: c.ESN, limits: c.Limits,
-		last:    math.MaxUint32,
-		headLen: headerLen + c.Cipher.IVLen(),
-		tagLen:  c.Cipher.TagLen(),
-		align:   max(4, c.Cipher.BlockLen()), // RFC 4303 2.4
-	}
+	o := new(Outbound)
+	o.Init(c)
+	return o
+}
+
+// Init makes of the zero Outbound what NewOutbound makes, for one that is a part of something else.
+func (o *Outbound) Init(c OutboundConfig) {
+	o.spi, o.cipher, o.esn, o.limits = c.SPI, c.Cipher, c.ESN, c.Limits
+	o.last = math.MaxUint32
+	o.headLen = headerLen + c.Cipher.IVLen()
+	o.tagLen = c.Cipher.TagLen()
+	o.align = max(4, c.Cipher.BlockLen()) // RFC 4303 2.4
 	if c.ESN {
 		o.last = math.MaxUint64
 	}
@@ -51,7 +56,6 @@ func NewOutbound(c OutboundConfig) *Outbound {
 	if hard := o.limits.HardPackets; hard != 0 {
 		o.last = min(o.last, hard)
 	}
-	return o
 }
 
 // SPI is the SPI the packets bear.

@@ -71,7 +71,8 @@ func outboundOf(t *testing.T, conn udp.Conn, how string) *outboundLoop {
 		}
 		r := &route{path: natt.Path{Local: netip.AddrPortFrom(addrB, 4500), Remote: netip.AddrPortFrom(addrA, uint16(4500+i)), NATT: true}, conn: conn}
 		r.room.Store(1472)
-		sa := &outboundSA{esp: esp.NewOutbound(esp.OutboundConfig{SPI: uint32(1000 + i), Cipher: cipher}), pair: uint32(2000 + i)}
+		sa := &outboundSA{pair: uint32(2000 + i)}
+		sa.esp.Init(esp.OutboundConfig{SPI: uint32(1000 + i), Cipher: cipher})
 		switch how {
 		case "padded":
 			sa.tfc = 700

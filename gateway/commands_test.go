@@ -257,7 +257,7 @@ func TestLogEvents(t *testing.T) {
 func BenchmarkSeeUse(b *testing.B) {
 	children := make(map[uint32]*child)
 	for spi := range uint32(10000) {
-		children[spi] = &child{in: &inboundSA{esp: &esp.Inbound{}}, out: &outboundSA{esp: &esp.Outbound{}}}
+		children[spi] = &child{in: &inboundSA{esp: esp.Inbound{}}, out: &outboundSA{esp: esp.Outbound{}}}
 	}
 	now := time.Now()
 	for b.Loop() {

@@ -117,7 +117,7 @@ func (d *datapath) acquire(k *kept, p *ts.Packet) {
 
 // outboundSA is an SA that packets are sent on.
 type outboundSA struct {
-	esp         *esp.Outbound
+	esp         esp.Outbound
 	owner       *owner
 	pair        uint32 // the inbound SPI of the Child SA
 	copyDSCP    bool
@@ -144,7 +144,6 @@ func (sa *outboundSA) padded(n, mtu int) int {
 
 // inboundSA is an SA that packets are received on.
 type inboundSA struct {
-	esp           *esp.Inbound
 	owner         *owner
 	local, remote []ts.Selector
 	copyDSCP      bool
@@ -153,6 +152,7 @@ type inboundSA struct {
 	path              atomic.Pointer[natt.Path]
 	twin              atomic.Pointer[outboundSA]
 	used, soft, spent notice
+	esp               esp.Inbound // begins with what each packet needs, as all of this does
 
 	mu      sync.Mutex // guards what follows
 	movedTo natt.Path

@@ -107,7 +107,8 @@ func newRig(w way) *rig {
 	to.room.Store(int32(w.room))
 	p := newPolicies(r.datapath, confOfBoth.Connections)
 	for i, spi := range []uint32{spiFour, spiSix} {
-		out := &outboundSA{esp: esp.NewOutbound(esp.OutboundConfig{SPI: spi, Cipher: testCipher()}), pair: spi, tfc: w.tfc, copyDSCP: w.copyDSCP}
+		out := &outboundSA{pair: spi, tfc: w.tfc, copyDSCP: w.copyDSCP}
+		out.esp.Init(esp.OutboundConfig{SPI: spi, Cipher: testCipher()})
 		if w.transport {
 			out.bare = []int{ip4Header, ip6Header}[i]
 		}
@@ -124,9 +125,9 @@ func newRig(w way) *rig {
 
 func (r *rig) receiveOn(spi uint32, local, remote []ts.Selector, w way) {
 	in := &inboundSA{
-		esp:   esp.NewInbound(esp.InboundConfig{SPI: spi, Cipher: testCipher()}),
 		local: local, remote: remote, copyDSCP: w.copyDSCP,
 	}
+	in.esp.Init(esp.InboundConfig{SPI: spi, Cipher: testCipher()})
 	in.path.Store(&natt.Path{Local: netip.AddrPortFrom(addrB, 4500), Remote: netip.AddrPortFrom(addrA, 4500), NATT: true})
 	r.place(spi).Store(in)
 }

@@ -113,25 +113,26 @@ func (c *control) install(in ike.Install) {
 	}
 	if in.Dir == ike.In {
 		ch.in = &inboundSA{
-			esp: esp.NewInbound(esp.InboundConfig{
-				SPI: in.SPI, Cipher: cipher, ESN: in.ESN, Window: in.Child.ReplayWindow, Limits: limits,
-				Transport: in.Mode == ike.Transport,
-			}),
 			local: in.Local, remote: in.Remote, copyDSCP: in.Child.CopyDSCP&ike.In != 0,
 			ends: endsOf(in), owner: ownerOf(in),
 		}
-		ch.in.path.Store(&in.Path)
-		ch.account.enterIn(ch.in.esp)
+		ch.in.esp.Init(esp.InboundConfig{
+			SPI: in.SPI, Cipher: cipher, ESN: in.ESN, Window: in.Child.ReplayWindow, Limits: limits,
+			Transport: in.Mode == ike.Transport,
+		})
+		path := in.Path
+		ch.in.path.Store(&path)
+		ch.account.enterIn(&ch.in.esp)
 		c.place(in.SPI).Store(ch.in)
 		c.installed = append(c.installed, in.SPI)
 	} else {
 		ch.out = &outboundSA{
-			esp:  esp.NewOutbound(esp.OutboundConfig{SPI: in.SPI, Cipher: cipher, ESN: in.ESN, Limits: limits}),
 			pair: in.Pair, owner: ownerOf(in), copyDSCP: in.Child.CopyDSCP&ike.Out != 0,
 			bare: bareHeader(in), tfc: in.TFC,
 		}
 		ch.out.route.Store(c.takeRoute(in.Path))
-		ch.account.enterOut(ch.out.esp)
+		ch.out.esp.Init(esp.OutboundConfig{SPI: in.SPI, Cipher: cipher, ESN: in.ESN, Limits: limits})
+		ch.account.enterOut(&ch.out.esp)
 		c.policies.add(in.Child, in.Local, in.Remote, ch.out)
 	}
 	if ch.in != nil {
@@ -152,12 +153,12 @@ func (c *control) remove(e ike.Remove) {
 	}
 	if e.Dir == ike.In && ch.in != nil {
 		c.place(e.SPI).CompareAndSwap(ch.in, nil)
-		ch.account.settleIn(ch.in.esp)
+		ch.account.settleIn(&ch.in.esp)
 		ch.in = nil
 	}
 	if e.Dir == ike.Out && ch.out != nil {
 		c.policies.remove(ch.out)
-		ch.account.settleOut(ch.out.esp)
+		ch.account.settleOut(&ch.out.esp)
 		c.leaveRoute(ch.out.route.Load())
 		ch.out = nil
 		if ch.in != nil {

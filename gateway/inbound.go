@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"encoding/binary"
 	"errors"
 	"net"
 	"time"
+	"unsafe"
 
 	"github.com/culvert-vpn/culvert/esp"
 	"github.com/culvert-vpn/culvert/ike"
@@ -21,7 +23,7 @@ type inboundLoop struct {
 	out    *writer
 	trains []udp.Datagrams // of one call
 	opened []esp.Opened
-	ahead  []*inboundSA // of the trains of one call
+	ahead  []arrival // of one call
 	whole  rebuilder
 	tap    *capture // of the packets that are being opened; nil: nobody captures
 	inspector
@@ -32,7 +34,7 @@ type inboundLoop struct {
 func newInboundLoop(d *datapath, conn udp.Conn, natt bool, out *writer) *inboundLoop {
 	return &inboundLoop{
 		datapath: d, conn: conn, natt: natt, out: out,
-		trains: make([]udp.Datagrams, maxTrains), opened: make([]esp.Opened, 0, maxTrain), ahead: make([]*inboundSA, 0, maxTrains),
+		trains: make([]udp.Datagrams, maxTrains), opened: make([]esp.Opened, 0, maxTrain), ahead: make([]arrival, 0, maxTrains),
 		whole: rebuilder{make([]byte, 0, maxRebuilt)},
 	}
 }
@@ -73,6 +75,9 @@ func (f *inboundLoop) receiveAll(trains []udp.Datagrams) {
 	f.finish()
 }
 
+// hotLen is how many bytes of an inboundSA each packet needs.
+const hotLen = unsafe.Offsetof(inboundSA{}.esp) + esp.HotLen
+
 // lookAhead has fetched from memory what opening these trains will need of their SAs. Among thousands of tunnels nearly all of it is far
 // away: the steps from an SPI to a key, and the key itself, are twenty cache lines. Here each step is made for all trains before the
 // next one, so that the processor fetches them side by side, where opening one train after the other would wait for each.
@@ -82,25 +87,28 @@ func (f *inboundLoop) lookAhead(trains []udp.Datagrams) {
 	}
 	list, last := f.ahead[:0], (*inboundSA)(nil)
 	for i := range trains {
-		if b := trains[i].Buf; len(b) >= 4 {
+		if b := trains[i].Buf; len(b) >= 8 {
 			sa := f.inbound[spiOf(b)%uint32(len(f.inbound))].Load()
 			if sa == nil || sa == last {
 				continue
 			}
-			prefetch.Value(sa)
-			list, last = append(list, sa), sa
+			prefetch.Part(sa, hotLen)
+			list, last = append(list, arrival{sa, binary.BigEndian.Uint32(b[4:])}), sa
 		}
 	}
-	for _, sa := range list {
-		prefetch.Value(sa.esp)
-		prefetch.Value(sa.path.Load())
-		prefetch.Slice(sa.local, 1)
-		prefetch.Slice(sa.remote, 1)
-	}
-	for _, sa := range list {
-		sa.esp.Prefetch()
+	for _, a := range list {
+		prefetch.Value(a.sa.path.Load())
+		prefetch.Slice(a.sa.local, 1)
+		prefetch.Slice(a.sa.remote, 1)
+		a.sa.esp.Prefetch(a.seq)
 	}
 	clear(list) // they may be gone before the next call
+}
+
+// arrival is a train that has come: its SA, as far as its SPI is not a stranger's, and the low half of its first sequence number.
+type arrival struct {
+	sa  *inboundSA
+	seq uint32
 }
 
 // finish writes what is kept back; nothing refers to the buffers any more.

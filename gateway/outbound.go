@@ -20,6 +20,8 @@ type outboundLoop struct {
 	buf   []byte // holds what is read, one behind the other
 	used  int    // of it
 	read  []outgoing
+	found int // how many of them have a flow, or were dropped
+	flows flowCache
 	out   batch
 	// segment holds a packet of transport mode, which is sealed without its IP header.
 	segment []byte
@@ -31,7 +33,8 @@ type outboundLoop struct {
 type outgoing struct {
 	super  tun.Super
 	packet ts.Packet
-	flow   *flow // nil: it was dropped
+	at     cacheable
+	flow   *flow // once it is found; nil: it was dropped
 	sa     *outboundSA
 }
 
@@ -45,7 +48,7 @@ const (
 func newOutboundLoop(d *datapath, q tun.Queue) *outboundLoop {
 	return &outboundLoop{
 		datapath: d, queue: q,
-		buf: make([]byte, maxReadLen+tun.Headroom+tun.MaxSuper), read: make([]outgoing, 0, maxRead), out: newBatch(d),
+		buf: make([]byte, maxReadLen+tun.Headroom+tun.MaxSuper), read: make([]outgoing, 0, maxRead), flows: newFlowCache(), out: newBatch(d),
 		segment: make([]byte, tun.MaxSuper), icmp: make([]byte, 0, 1280),
 	}
 }
@@ -76,7 +79,16 @@ func (f *outboundLoop) run() error {
 
 // take puts a packet or superpacket with those that are forwarded next.
 func (f *outboundLoop) take(s *tun.Super) {
-	f.read = append(f.read, outgoing{super: *s})
+	p, err := ts.ParsePacket(s.Packet)
+	if err != nil {
+		f.counters.drop(DropNotIP)
+		return
+	}
+	if len(f.read) == 0 {
+		f.flows.use(f.policies.Load())
+	}
+	f.find() // for those before, while this one was read, the memory has come that prepare asked for
+	f.read = append(f.read, outgoing{super: *s, packet: p, at: f.flows.prepare(&p)})
 	f.used += tun.Headroom + len(s.Packet)
 	if len(f.read) == maxRead || f.used > maxReadLen {
 		f.forwardAll()
@@ -87,9 +99,7 @@ func (f *outboundLoop) take(s *tun.Super) {
 // away, some twenty cache lines for each: each step towards the keys is made for all packets before the next one, so that the processor
 // fetches them side by side.
 func (f *outboundLoop) forwardAll() {
-	for i := range f.read {
-		f.find(&f.read[i])
-	}
+	f.find()
 	if len(f.read) > 1 {
 		f.lookAhead()
 	}
@@ -99,7 +109,7 @@ func (f *outboundLoop) forwardAll() {
 		}
 	}
 	clear(f.read) // what they point to may be gone before the next call
-	f.read, f.used = f.read[:0], 0
+	f.read, f.found, f.used = f.read[:0], 0, 0
 }
 
 // lookAhead has fetched from memory what sealing will need.
@@ -116,31 +126,21 @@ func (f *outboundLoop) lookAhead() {
 	}
 	for i := range f.read {
 		if sa := f.read[i].sa; sa != nil {
-			prefetch.Value(sa.esp)
 			prefetch.Value(sa.route.Load())
-		}
-	}
-	for i := range f.read {
-		if sa := f.read[i].sa; sa != nil {
 			sa.esp.Prefetch()
 		}
 	}
 }
 
-// find finds the flow of a packet or superpacket.
-func (f *outboundLoop) find(o *outgoing) {
-	var err error
-	if o.packet, err = ts.ParsePacket(o.super.Packet); err != nil {
-		f.counters.drop(DropNotIP)
-		return
+// find finds the flows of what was read.
+func (f *outboundLoop) find() {
+	for ; f.found < len(f.read); f.found++ {
+		o := &f.read[f.found]
+		if o.flow = f.flows.lookup(&o.packet, &o.at); o.flow == nil {
+			f.counters.drop(DropNoPolicy)
+		}
+		prefetch.Value(o.flow)
 	}
-	flow, ok := f.policies.Load().Lookup(&o.packet)
-	if !ok {
-		f.counters.drop(DropNoPolicy)
-		return
-	}
-	prefetch.Value(flow)
-	o.flow = flow
 }
 
 // forward seals a packet or superpacket by the SA that carries its flow.
@@ -243,7 +243,7 @@ func (f *outboundLoop) ship(s *tun.Super, t *shipment) {
 
 // seal seals segment i of what was read at the start of room.
 func (f *outboundLoop) seal(s *tun.Super, i int, room []byte, t *shipment, seq uint64) []byte {
-	o, bare := t.sa.esp, t.sa.bare
+	o, bare := &t.sa.esp, t.sa.bare
 	place := room[o.HeadLen():]
 	segment := place
 	if bare != 0 {

@@ -364,7 +364,8 @@ func forwardingAllocatesNothing(t *testing.T, mode string) {
 	r := &route{path: path, conn: wire}
 	r.room.Store(1472)
 	const spi = 0xc0ffee
-	out := &outboundSA{esp: esp.NewOutbound(esp.OutboundConfig{SPI: spi, Cipher: cipher}), pair: spi}
+	out := &outboundSA{pair: spi}
+	out.esp.Init(esp.OutboundConfig{SPI: spi, Cipher: cipher})
 	switch mode {
 	case "padded":
 		out.tfc = ike.TFCPathMTU
@@ -376,9 +377,9 @@ func forwardingAllocatesNothing(t *testing.T, mode string) {
 	p.add(child, ts.Resolve(child.LocalTS), ts.Resolve(child.RemoteTS), out)
 	p.publish()
 	in := &inboundSA{
-		esp:   esp.NewInbound(esp.InboundConfig{SPI: spi, Cipher: cipher, Transport: mode == "transport"}),
 		local: ts.Resolve(child.RemoteTS), remote: ts.Resolve(child.LocalTS),
 	}
+	in.esp.Init(esp.InboundConfig{SPI: spi, Cipher: cipher, Transport: mode == "transport"})
 	if mode == "transport" {
 		in.ends = &ends{hostA, hostB, inet.NewReaddressing(public, hostA, hostB, hostA)}
 	}

@@ -6,9 +6,10 @@ import (
 	"github.com/culvert-vpn/culvert/suite/internal/gcm"
 )
 
-// aesGCM is AES-GCM (RFC 4106, in IKE RFC 5282) by the instructions of the CPU. Its twin on other CPUs is an aead.
+// aesGCM is AES-GCM (RFC 4106, in IKE RFC 5282) by the instructions of the CPU. Its twin on other CPUs is an aead. It holds its key
+// itself, so that who knows where it is knows where the key is.
 type aesGCM struct {
-	gcm    *gcm.AEAD
+	gcm    gcm.AEAD // first, for its place in cache lines
 	salt   uint32
 	tagLen int
 }
@@ -18,11 +19,11 @@ func newAESGCM(key []byte, tagLen int) (Cipher, error) {
 	if !gcm.Supported() {
 		return newPortableAESGCM(key, tagLen)
 	}
-	g, err := gcm.New(key[:len(key)-saltLen])
-	if err != nil {
+	c := &aesGCM{salt: binary.BigEndian.Uint32(key[len(key)-saltLen:]), tagLen: tagLen}
+	if err := c.gcm.Init(key[:len(key)-saltLen]); err != nil {
 		return nil, errKeyLength
 	}
-	return &aesGCM{gcm: g, salt: binary.BigEndian.Uint32(key[len(key)-saltLen:]), tagLen: tagLen}, nil
+	return c, nil
 }
 
 // AESGCM names what computes AES-GCM on this CPU: "vaes-avx512", "vaes-avx2", or "library" for crypto/cipher.

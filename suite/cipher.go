@@ -1,6 +1,10 @@
 package suite
 
-import "golang.org/x/crypto/chacha20poly1305"
+import (
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/culvert-vpn/culvert/internal/prefetch"
+)
 
 // Cipher protects the packets of one direction: the SK payload of an IKE SA and the packets of an ESP SA alike. It is
 // encryption and integrity together, be it an AEAD or a block cipher with a MAC. AES-GMAC, for ESP only, has no encryption:
@@ -28,7 +32,7 @@ type Cipher interface {
 // Prefetch has the keys of a cipher fetched into the caches, if there are so many of them that it is worth while. It does not wait.
 func Prefetch(c Cipher) {
 	if c, ok := c.(*aesGCM); ok {
-		c.gcm.Prefetch()
+		prefetch.Value(c)
 	}
 }
 

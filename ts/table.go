@@ -12,7 +12,10 @@ import (
 // It looks at the remote address first: a trie of prefixes holds the groups, where a group is all rules of one remote range, and in a
 // group another one holds the rules by their local ranges. Few rules are left for protocol and ports. Of the ranges that are held at
 // one place of a trie each two overlap, and so a packet meets few of them unless it is in many.
-type Table[T any] struct{ v4, v6 *trie[[]group[T]] }
+type Table[T any] struct {
+	v4, v6 *trie[[]group[T]]
+	narrow int // pairs of selectors with a protocol or ports
+}
 
 // Entry is one policy: Value is for packets from an address in Local to one in Remote.
 type Entry[T any] struct {
@@ -84,11 +87,32 @@ func (t *Table[T]) each(e Entry[T], enter bool) {
 			for _, local := range e.Local {
 				if local.Valid() == nil && local.Is6() == remote.Is6() {
 					groups = changeGroups(groups, newRule(local, remote, e), enter)
+					t.countNarrow(local, remote, enter)
 				}
 			}
 			return groups, len(groups) > 0
 		})
 	}
+}
+
+// countNarrow counts a pair of selectors if addresses are not all that it is about.
+func (t *Table[T]) countNarrow(local, remote Selector, enter bool) {
+	switch {
+	case local.anyPacket() && remote.anyPacket():
+	case enter:
+		t.narrow++
+	default:
+		t.narrow--
+	}
+}
+
+// ByAddress reports whether the addresses of a packet alone decide which policy it belongs to: no selector has a protocol or
+// ports.
+func (t *Table[T]) ByAddress() bool { return t.narrow == 0 }
+
+// anyPacket reports whether s selects all packets between its addresses.
+func (s Selector) anyPacket() bool {
+	return s.Protocol == 0 && s.StartPort == anyStart && s.EndPort == anyEnd
 }
 
 // changeGroups is the groups of one place, the smallest ranges first, with a rule more or less.

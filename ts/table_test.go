@@ -390,6 +390,51 @@ func TestTableChanges(t *testing.T) {
 	}
 }
 
+// Where addresses alone decide, other protocols and ports change nothing; and that is told of every table where they do, whatever was in it
+// before.
+func TestByAddress(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 1))
+	byAddress := 0
+	for range 500 {
+		entries, table := randomEntries(r, 1+r.IntN(3)), &Table[int]{}
+		for i := range entries {
+			e := &entries[i]
+			e.Order = int64(i)
+			e.Local, e.Remote = validOnly(e.Local), validOnly(e.Remote)
+			if r.IntN(2) == 0 {
+				for _, list := range [][]Selector{e.Local, e.Remote} {
+					for k := range list {
+						list[k].Protocol, list[k].StartPort, list[k].EndPort = 0, anyStart, anyEnd
+					}
+				}
+			}
+			table = table.With(*e)
+		}
+		for i := range entries {
+			if r.IntN(3) == 0 {
+				table = table.Without(entries[i])
+			}
+		}
+		if !table.ByAddress() {
+			continue
+		}
+		byAddress++
+		for range 20 {
+			p := randomPacket(r)
+			other := randomPacket(r)
+			other.Src, other.Dst = p.Src, p.Dst
+			a, foundA := table.Lookup(&p)
+			b, foundB := table.Lookup(&other)
+			if a != b || foundA != foundB {
+				t.Fatalf("%+v: %d (%v), but %+v: %d (%v)", p, a, foundA, other, b, foundB)
+			}
+		}
+	}
+	if byAddress < 50 || byAddress > 450 {
+		t.Errorf("%d tables of 500", byAddress)
+	}
+}
+
 // Selectors of one entry that are equally specific do not take the place of each other: other ports, other protocols, other addresses.
 func TestTableEqualRules(t *testing.T) {
 	local := mustSels(t, "10.0.0.1-10.0.0.9", "10.0.0.2-10.0.0.10")
@@ -413,7 +458,10 @@ func TestTableEqualRules(t *testing.T) {
 	if rules := slices.Collect(table.Rules()); len(rules) != 6 {
 		t.Errorf("%d rules, want 6", len(rules))
 	}
-	if table = table.Without(e); table.v4 != nil {
+	if table.ByAddress() {
+		t.Error("by addresses alone")
+	}
+	if table = table.Without(e); table.v4 != nil || !table.ByAddress() {
 		t.Error("something is left")
 	}
 }

@@ -14,6 +14,13 @@ func Value[T any](p *T) {
 	}
 }
 
+// Part asks for the first n bytes of a value.
+func Part[T any](p *T, n uintptr) {
+	if available && p != nil {
+		lines(unsafe.Pointer(p), (n+line-1)/line)
+	}
+}
+
 // Slice asks for the first n elements of a slice.
 func Slice[T any](s []T, n int) {
 	if n = min(n, len(s)); available && n > 0 {

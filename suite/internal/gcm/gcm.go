@@ -7,8 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"unsafe"
-
-	"github.com/culvert-vpn/culvert/internal/prefetch"
 )
 
 // TagLen is the length in bytes of a whole tag.
@@ -19,7 +17,7 @@ const (
 	powers = group + 2 // and one more block with the lengths, and one for the additional data before them
 )
 
-// AEAD is AES-GCM with a key. It never changes, and is safe for concurrent use.
+// AEAD is AES-GCM with a key, by Init. From then on it never changes, and is safe for concurrent use.
 type AEAD struct{ key key }
 
 // key is what assembly knows of a key.
@@ -51,25 +49,23 @@ func Name() string { return best.String() }
 // and cpu.avx2=off take the implementations away one after the other.
 func Supported() bool { return best != library }
 
-// New makes AES-GCM of an AES key of 16, 24 or 32 bytes, which stays the caller's. It must not be called unless Supported.
-func New(aesKey []byte) (*AEAD, error) { return newBy(best, aesKey) }
+// Init makes a AES-GCM of an AES key of 16, 24 or 32 bytes, which stays the caller's. It must not be called unless Supported, and
+// only once.
+func (a *AEAD) Init(aesKey []byte) error { return a.init(best, aesKey) }
 
-func newBy(by implementation, aesKey []byte) (*AEAD, error) {
+func (a *AEAD) init(by implementation, aesKey []byte) error {
 	block, err := aes.NewCipher(aesKey)
 	if err != nil || by == library {
-		return nil, errors.New("gcm: wrong length of a key, or an old CPU")
+		return errors.New("gcm: wrong length of a key, or an old CPU")
 	}
-	a := &AEAD{key{by: by}}
+	a.key.by = by
 	a.key.expand(aesKey)
 	var h [aes.BlockSize]byte
 	block.Encrypt(h[:], h[:])
 	a.key.raise(binary.BigEndian.Uint64(h[:]), binary.BigEndian.Uint64(h[8:]))
 	clear(h[:])
-	return a, nil
+	return nil
 }
-
-// Prefetch has the key fetched into the caches.
-func (a *AEAD) Prefetch() { prefetch.Value(&a.key) }
 
 // expand makes the round keys (FIPS 197 5.2), with words as they are in memory: RotWord goes to the right.
 func (k *key) expand(aesKey []byte) {

@@ -21,8 +21,8 @@ type pair struct {
 
 func newPair(t testing.TB, by implementation, key []byte) pair {
 	t.Helper()
-	a, err := newBy(by, key)
-	if err != nil {
+	a := new(AEAD)
+	if err := a.init(by, key); err != nil {
 		t.Fatal(err)
 	}
 	block, err := aes.NewCipher(key)
@@ -193,7 +193,7 @@ func TestTag(t *testing.T) {
 func TestWrongKey(t *testing.T) {
 	for n := range 40 {
 		good := Supported() && (n == 16 || n == 24 || n == 32)
-		if _, err := New(make([]byte, n)); (err == nil) != good {
+		if err := new(AEAD).Init(make([]byte, n)); (err == nil) != good {
 			t.Errorf("a key of %d bytes: %v", n, err)
 		}
 	}
