@@ -105,7 +105,7 @@ func (f *inboundLoop) lookAhead(trains []udp.Datagrams) {
 	clear(list) // they may be gone before the next call
 }
 
-// arrival is a train that has come: its SA, as far as its SPI is not a stranger's, and the low half of its first sequence number.
+// arrival is what lookAhead needs to know of a train: the SA in the slot of its SPI, and the low half of its first sequence number.
 type arrival struct {
 	sa  *inboundSA
 	seq uint32

@@ -49,7 +49,7 @@ func Name() string { return best.String() }
 // and cpu.avx2=off take the implementations away one after the other.
 func Supported() bool { return best != library }
 
-// Init makes a AES-GCM of an AES key of 16, 24 or 32 bytes, which stays the caller's. It must not be called unless Supported, and
+// Init makes AES-GCM of an AES key of 16, 24 or 32 bytes, which stays the caller's. It must not be called unless Supported, and
 // only once.
 func (a *AEAD) Init(aesKey []byte) error { return a.init(best, aesKey) }
 
